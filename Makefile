@@ -1,0 +1,45 @@
+# The whole workflow. Each word sets up what it needs.
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+PROTOS := $(wildcard protos/batchmesh/v1/*.proto)
+
+.PHONY: demo test test-components check fix protos bench up clean
+
+$(VENV)/.ready: pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PYTHON) $(VENV) && VIRTUAL_ENV=$(VENV) uv pip install -q -e '.[dev]'; \
+	else $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'; fi
+	@touch $@
+
+demo: $(VENV)/.ready          ## the main job: classify 898 images of handwritten digits
+	@$(BIN)/python examples/digits/demo.py
+
+test: $(VENV)/.ready          ## the suite; no root, nothing installed by hand
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+test-components: $(VENV)/.ready ## what needs installed servers, tools or root
+	$(BIN)/pytest -q -rs tests/components
+
+check: $(VENV)/.ready         ## lint, format, types, generated protos current, import boundaries
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/pytest -q tests/unit/test_boundaries.py
+
+fix: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(VENV)/.ready
+	$(BIN)/python protos/generate.py
+
+bench: $(VENV)/.ready         ## no-op mini-batches and rows per second, a bare process pool beside them
+	$(BIN)/python benchmarks/bench.py
+
+up: $(VENV)/.ready
+	$(BIN)/batchmesh up
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,139 @@
+"""The one tree of errors. Each class's docstring says when it is raised; its message is the sentence the user reads."""
+
+from __future__ import annotations
+
+
+class BatchmeshError(Exception):
+    """Something that batchmesh could not do; the message names the thing and the remedy."""
+
+
+class Refused(BatchmeshError):
+    """What was asked for cannot be done as it was asked; nothing was changed."""
+
+
+class SpecRefused(Refused):
+    """A setting of a job is unknown, missing or out of its range. `violations` maps each field to its sentence."""
+
+    def __init__(self, message: str, violations: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.violations = violations or {}
+
+
+class InputRefused(Refused):
+    """An input is missing, empty, unreadable or of a mixed kind."""
+
+
+class ScriptRefused(Refused):
+    """The entry script is missing, does not compile, or has no run()."""
+
+
+class OutputRefused(Refused):
+    """The output folder cannot be taken by this job."""
+
+
+class OutputNotEmpty(OutputRefused):
+    """The output folder holds something, and overwrite was not given."""
+
+
+class OutputReserved(OutputRefused):
+    """Another job is writing to the output folder."""
+
+
+class OutputUnwritable(OutputRefused):
+    """The output folder cannot be created or written."""
+
+
+class OutputChanged(OutputRefused):
+    """The output folder is no longer what the job reserved."""
+
+
+class NoJob(Refused):
+    """No job has that id."""
+
+
+class JobExists(Refused):
+    """A job with that id was submitted with another spec."""
+
+
+class JobCommitting(Refused):
+    """The job is already writing its output and will succeed."""
+
+
+class JobEnded(Refused):
+    """The job has ended; there is nothing to cancel."""
+
+
+class JobNotEnded(Refused):
+    """The job runs; cancel it first."""
+
+
+class JobNotResumable(Refused):
+    """Only a job that failed, was cancelled or lost can go on."""
+
+
+class MeshEmbedded(Refused):
+    """The mesh ends with its last client; a job that is to outlive its client needs `batchmesh up`."""
+
+
+class NoArtifact(Refused):
+    """Storage does not have that artifact."""
+
+
+class DigestMismatch(Refused):
+    """The bytes sent do not have the digest they were announced with."""
+
+
+class NoOutput(Refused):
+    """The job has no output file to read."""
+
+
+class NoLog(Refused):
+    """The job has no log of that name."""
+
+
+class BadName(Refused):
+    """A segment, log or node name has characters it may not have."""
+
+
+class BadPageToken(Refused):
+    """The page token is not one that a listing gave."""
+
+
+class Gap(Refused):
+    """A block begins past the end of what storage has."""
+
+
+class NodeDraining(Refused):
+    """The node finishes what it has and takes nothing new."""
+
+
+class StreamExists(Refused):
+    """The node already serves that job on another stream."""
+
+
+class NoPool(Refused):
+    """The first request of the stream opened no pool."""
+
+
+class CommitRunning(BatchmeshError):
+    """Another commit of the same job is at work; ask again."""
+
+
+class DiskFull(BatchmeshError):
+    """The disk that storage writes to is full."""
+
+
+class LogFull(BatchmeshError):
+    """The log has reached its limit; nothing more is kept of it."""
+
+
+class MeshUnreachable(BatchmeshError):
+    """No mesh answers at that address, or the home's mesh does not answer."""
+
+
+class DeadlineExceeded(MeshUnreachable):
+    """A call was not answered within its deadline."""
+
+
+class ServiceFailed(BatchmeshError):
+    """A service answered with an error of its own making; its log has the traceback."""

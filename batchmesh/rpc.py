@@ -1,0 +1,150 @@
+"""How every service of the mesh is served and called: limits, keepalive, deadlines, retries, health and reflection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
+from batchmesh.status import to_status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+#: No message is larger (bytes); what is longer goes in pieces.
+MAX_MESSAGE = 4 * 2**20
+#: A piece of a longer thing (bytes), with room for the rest of its message.
+PIECE = 2**20
+#: Seconds within which a unary call between services is answered.
+UNARY_DEADLINE = 15.0
+
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_LIMITS = [("grpc.max_send_message_length", MAX_MESSAGE), ("grpc.max_receive_message_length", MAX_MESSAGE)]
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    *_KEEPALIVE,
+    *_LIMITS,
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+SERVER_OPTIONS: list[tuple[str, Any]] = [
+    *_KEEPALIVE,
+    *_LIMITS,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.so_reuseport", 0),
+]
+
+
+def open_channel(address: str) -> aio.Channel:
+    """A channel of a service to another one. `address` is host:port or unix:path."""
+    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same unary call may be made again: the transport failed, not the work."""
+    return isinstance(error, grpc.RpcError) and getattr(error, "code", lambda: None)() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+    )
+
+
+def retried(seconds: float) -> Any:
+    """A tenacity decorator for idempotent unary calls: tries again on transport failures for up to `seconds`."""
+    return retry(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_delay(seconds),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        reraise=True,
+    )
+
+
+class _ErrorsToStatuses(aio.ServerInterceptor):
+    """Turns our errors into rich statuses, and anything else into INTERNAL with one sentence and a logged traceback."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/batchmesh."):
+            return handler
+        kind = ("stream" if handler.request_streaming else "unary") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        behaviour = getattr(handler, kind)
+        wrapped = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        made: grpc.RpcMethodHandler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return made
+
+
+def _guarded_unary(behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:  # noqa: BLE001 the boundary of the service: everything becomes a status
+            await _abort(context, error)
+
+    return guarded
+
+
+def _guarded_stream(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:  # noqa: BLE001 as above
+            await _abort(context, error)
+
+    return guarded
+
+
+async def _abort(context: aio.ServicerContext[Any, Any], error: Exception) -> None:
+    if isinstance(error, aio.AbortError):
+        raise error
+    if not isinstance(error, BatchmeshError):
+        structlog.get_logger().exception("call_failed", exc_info=error)
+        error = ServiceFailed(f"The service failed on this call with {type(error).__name__}: {error}")
+    elif not isinstance(error, Refused):
+        structlog.get_logger().warning("call_failed", error=str(error), kind=type(error).__name__)
+    status = to_status(error)
+    context.set_trailing_metadata(tuple(status.trailing_metadata or ()))
+    await context.abort(status.code, status.details)
+
+
+def new_server(
+    register: Callable[[aio.Server], None], service_names: Sequence[str]
+) -> tuple[aio.Server, health.aio.HealthServicer]:
+    """A server with our limits, error statuses, grpc.health.v1 and reflection.
+
+    Call `.set("", SERVING)` on the returned health servicer once the service can work; until then it says NOT_SERVING.
+    """
+    server = aio.server(options=SERVER_OPTIONS, interceptors=[_ErrorsToStatuses()])
+    register(server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    names = [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    return server, servicer
+
+
+async def set_serving(servicer: health.aio.HealthServicer, service_names: Sequence[str], serving: bool) -> None:
+    """Says of the server as a whole and of each service whether it takes calls."""
+    state = (
+        health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    )
+    for name in ("", *service_names):
+        await servicer.set(name, state)
