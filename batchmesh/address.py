@@ -42,7 +42,7 @@ def is_wildcard(address: str) -> bool:
 
 
 def check_listen(listen: str, advertise: str | None, insecure: bool) -> None:
-    """Refuses a listen address that reaches beyond this host without `insecure`, or a wildcard nobody could call back."""
+    """Refuses to reach beyond this host without `insecure`, and a wildcard that nobody could call back."""
     check_address(listen)
     if advertise:
         check_address(advertise)

@@ -75,9 +75,9 @@ class _ErrorsToStatuses(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/batchmesh."):
             return handler
@@ -87,7 +87,7 @@ class _ErrorsToStatuses(aio.ServerInterceptor):
         behaviour = getattr(handler, kind)
         wrapped = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        made: grpc.RpcMethodHandler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
         return made
 
 
@@ -143,8 +143,6 @@ def new_server(
 
 async def set_serving(servicer: health.aio.HealthServicer, service_names: Sequence[str], serving: bool) -> None:
     """Says of the server as a whole and of each service whether it takes calls."""
-    state = (
-        health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-    )
+    state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
     for name in ("", *service_names):
         await servicer.set(name, state)

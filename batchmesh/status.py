@@ -1,6 +1,6 @@
 """The one table between our errors and gRPC statuses, read in both directions.
 
-    service raises NoJob ──▶ NOT_FOUND + ErrorInfo(reason="NO_JOB") ──▶ client raises NoJob
+service raises NoJob ──▶ NOT_FOUND + ErrorInfo(reason="NO_JOB") ──▶ client raises NoJob
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ TABLE: dict[type[errors.BatchmeshError], tuple[grpc.StatusCode, str]] = {
     errors.MeshUnreachable: (_C.UNAVAILABLE, "MESH_UNREACHABLE"),
     errors.DeadlineExceeded: (_C.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     errors.ServiceFailed: (_C.INTERNAL, "SERVICE_FAILED"),
+    errors.Refused: (_C.INVALID_ARGUMENT, "REFUSED"),
+    errors.BatchmeshError: (_C.UNKNOWN, "FAILED"),
 }
 _BY_REASON = {reason: kind for kind, (_, reason) in TABLE.items()}
 
@@ -100,7 +102,8 @@ def _rebuilt(kind: type[errors.BatchmeshError], call: grpc.Call) -> errors.Batch
 def _details(call: grpc.Call) -> Iterable[any_pb2.Any]:
     for key, value in call.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
-            return status_pb2.Status.FromString(value).details
+            details: Iterable[any_pb2.Any] = status_pb2.Status.FromString(value).details
+            return details
     return ()
 
 

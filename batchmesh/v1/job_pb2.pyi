@@ -493,6 +493,7 @@ class Progress(_message.Message):
     RETRIED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_MINI_BATCHES_FIELD_NUMBER: _builtins.int
     planned_mini_batches: _builtins.int
     planned_items: _builtins.int
     planning_ended: _builtins.bool
@@ -509,6 +510,8 @@ class Progress(_message.Message):
     """Attempts that failed and were, or will be, tried again."""
     nodes: _builtins.int
     workers: _builtins.int
+    unreadable_mini_batches: _builtins.int
+    """Planned files that could not be read, or are of another kind than the input: one failed item each, never run."""
     def __init__(
         self,
         *,
@@ -524,10 +527,11 @@ class Progress(_message.Message):
         retried_attempts: _builtins.int = ...,
         nodes: _builtins.int = ...,
         workers: _builtins.int = ...,
+        unreadable_mini_batches: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_items", b"failed_items", "failed_mini_batches", b"failed_mini_batches", "nodes", b"nodes", "planned_items", b"planned_items", "planned_mini_batches", b"planned_mini_batches", "planning_ended", b"planning_ended", "retried_attempts", b"retried_attempts", "rows", b"rows", "running_mini_batches", b"running_mini_batches", "succeeded_items", b"succeeded_items", "succeeded_mini_batches", b"succeeded_mini_batches", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_items", b"failed_items", "failed_mini_batches", b"failed_mini_batches", "nodes", b"nodes", "planned_items", b"planned_items", "planned_mini_batches", b"planned_mini_batches", "planning_ended", b"planning_ended", "retried_attempts", b"retried_attempts", "rows", b"rows", "running_mini_batches", b"running_mini_batches", "succeeded_items", b"succeeded_items", "succeeded_mini_batches", b"succeeded_mini_batches", "unreadable_mini_batches", b"unreadable_mini_batches", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

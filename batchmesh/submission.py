@@ -1,0 +1,140 @@
+"""What a client hands in: an entry script with its source, inputs, an output, and settings; checked as far as it can be
+without a mesh."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from batchmesh.errors import SpecRefused
+from batchmesh.job import JobSpec
+from batchmesh.script import check_script, split_arguments
+from batchmesh.source import Source, paths_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Unpack
+
+Path = str | os.PathLike[str]
+
+
+class Settings(TypedDict, total=False):
+    """The settings of a job; what is not given takes the default named here. Ranges are checked by the scheduler."""
+
+    #: Folder that is sent along; the script's own folder, without the job's data in it.
+    source_directory: Path | None
+    #: Arguments for the script's argv.
+    arguments: Sequence[str]
+    environment_variables: Mapping[str, str]
+    #: files, csv, parquet or jsonl; told from the input.
+    input_type: str | None
+    #: 10 (files), "1MB" or "1000 rows"; 10 files or 1 MB.
+    mini_batch_size: str | int | None
+    #: present (default) or absent.
+    csv_header: str | None
+    #: Column to string, int64, float64, bool or timestamp; inferred.
+    csv_types: Mapping[str, str]
+    #: append_row (default) or summary_only.
+    output_action: str | None
+    #: Its extension picks the format: .txt, .csv, .jsonl, .parquet; parallel_run_step.txt.
+    append_row_file_name: str | None
+    #: Take an output folder that is not empty.
+    overwrite: bool
+    #: A header line for DataFrames in a .txt output.
+    append_row_dataframe_header: bool
+    #: Failed items the job bears; -1 bears all; 0.
+    error_threshold: int | None
+    #: Failed mini-batches the job bears; -1 (default) is off.
+    allowed_failed_count: int | None
+    #: Percent of failed mini-batches the job bears; 100 (default) is off.
+    allowed_failed_percent: float | None
+    #: Workers on each node; the node's slots.
+    process_count_per_node: int | None
+    #: Nodes that serve the job at most; all.
+    node_count: int | None
+    #: Seconds for one run(); 60.
+    run_invocation_timeout: float | None
+    #: Total tries of a mini-batch; 3.
+    run_max_try: int | None
+    #: Seconds for everything around run(); 30.
+    task_overhead_timeout: float | None
+    #: Seconds without a finished mini-batch; 3 x (run + overhead).
+    progress_update_timeout: float | None
+    #: Seconds to the first mini-batch; 600.
+    first_task_creation_timeout: float | None
+    #: WARNING, INFO (default) or DEBUG.
+    logging_level: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked job that no mesh has seen yet. The spec's digest is empty until the source is packed."""
+
+    spec: JobSpec
+    source: Source
+
+    @classmethod
+    def prepare(
+        cls, script: Path, inputs: Path | Sequence[Path], output: Path, **settings: Unpack[Settings]
+    ) -> Submission:
+        """Paths without a scheme become absolute here.
+
+        Errors: ScriptRefused, SpecRefused.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        _check_known(given)
+        source_directory = settings.get("source_directory")
+        entry = check_script(script, source_directory)
+        paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+        absolute = tuple(_absolute(path) for path in paths)
+        target = _absolute(output)
+        left_out = paths_inside(entry.root, absolute, target) if source_directory is None else frozenset()
+        spec = JobSpec(
+            entry_script=entry.name,
+            inputs=absolute,
+            output=target,
+            dataframe_to_csv_json=entry.dataframe_to_csv_json,
+            **_fields_of_spec(given),
+        )
+        return cls(spec, Source(entry.root, entry.name, left_out))
+
+
+def _fields_of_spec(given: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in given.items() if name != "source_directory"}
+    arguments, from_flags = split_arguments(tuple(fields.pop("arguments", ())))
+    for name, value in from_flags.items():
+        if fields.get(name, value) != value:
+            raise SpecRefused(f"{name} is given twice, as a setting and as the script argument --{name}.")
+    fields |= from_flags
+    fields["arguments"] = arguments
+    if "input_type" in fields:
+        fields["input_kind"] = _one_of("input_type", fields.pop("input_type"), ("files", "csv", "parquet", "jsonl"))
+    if "output_action" in fields:
+        fields["output_action"] = _one_of("output_action", fields["output_action"], ("append_row", "summary_only"))
+    if "mini_batch_size" in fields:
+        fields["mini_batch_size"] = str(fields["mini_batch_size"])
+    return fields
+
+
+def _check_known(given: dict[str, Any]) -> None:
+    known = Settings.__annotations__
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise SpecRefused(f"There is no setting {name!r}; {hint}", {name: "unknown"})
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    folded = str(value).lower()
+    if folded not in choices:
+        sentence = f"{name} is {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}."
+        raise SpecRefused(sentence, {name: sentence})
+    return folded
+
+
+def _absolute(path: Path) -> str:
+    text = os.fspath(path)
+    return text if "://" in text else os.path.abspath(text)

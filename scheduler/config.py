@@ -1,0 +1,42 @@
+"""The settings of a scheduler process, built once at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Each field says its unit and what goes wrong without it."""
+
+    #: host:port or unix:path; port 0 lets the system choose.
+    listen: str
+    #: Where this scheduler reaches storage.
+    storage: str
+    #: Folder of the database. Lost, every job is forgotten.
+    state: Path
+    #: The mesh ends with its last client: unfinished jobs are LOST at the next start, and unattended ones refused.
+    embedded: bool = False
+    #: Seconds between two heartbeats of a node. Longer, and a lost node is noticed later.
+    heartbeat_interval: float = 2.0
+    #: Seconds without a heartbeat after which a node's attempts run elsewhere. Shorter than its pauses: work twice.
+    lease: float = 15.0
+    #: Open mini-batches in memory for each job. Smaller than all windows together, and nodes starve.
+    window: int = 8192
+    #: Outcomes on their way to the disk. Without a bound a slow disk fills the memory.
+    pending_outcomes: int = 65536
+    #: Seconds for which a commit is tried again while storage does not answer.
+    commit_patience: float = 600.0
+    #: Seconds that each durable step is held back: a test setting that shows who waits for the disk.
+    durable_delay: float = 0.0
+    #: May listen beyond loopback without TLS.
+    insecure: bool = False
+    #: Pipe that is told the address once the scheduler serves.
+    ready_fd: int | None = None
+    #: End when the process that started us ends.
+    end_with_parent: bool = False
+    log_level: str = "INFO"

@@ -1,0 +1,395 @@
+"""The shell around the Machine: it performs commands and turns what comes of them into events.
+
+    service, nodes, streams, planning ──event──▶ tell ──▶ Machine ──commands──▶ perform ──▶ streams, store, publisher
+                                                   ▲                               │
+                                                   └───────── durable, done ───────┘
+
+All of it runs on the event loop; disk work is on the store's threads, planning on a thread a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from batchmesh.errors import BatchmeshError, Refused
+from batchmesh.v1 import agent_pb2
+
+from . import report, tables
+from .events import (
+    AttemptEnd,
+    AttemptsEnded,
+    ClosePool,
+    Commit,
+    CreditsGranted,
+    Discard,
+    Dispatch,
+    FramesDamaged,
+    JobSubmitted,
+    MiniBatchesPlanned,
+    OpenPool,
+    OutputCommitted,
+    OutputFailed,
+    PlanGrew,
+    PoolChanged,
+    Settle,
+    StreamEnded,
+    TellState,
+    Ticked,
+)
+from .jobs import failure_of
+from .model import FINAL, NO_TRY, Counts, Failure, FailureKind, MiniBatch, PoolPhase, State
+from .nodes import Nodes
+from .planning import Planning
+from .spec import limits_of, plan_request
+from .streams import NodeStream
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+
+    from .config import Config
+    from .events import Command, Event
+    from .jobs import JobRecord
+    from .machine import Machine
+    from .publisher import Publisher
+    from .store import Store
+
+#: Mini-batches read from the plan at once.
+_FEED = 2048
+
+
+class ActiveJob:
+    """What performing a job's commands needs: its open payloads, its streams, its planning."""
+
+    def __init__(self, record: JobRecord, kind: str) -> None:
+        self.record = record
+        self.kind = kind
+        #: Payload and affinity of each mini-batch that is open in the Machine.
+        self.payloads: dict[int, tuple[bytes, int]] = {}
+        self.streams: dict[str, NodeStream] = {}
+        self.planning: Planning | None = None
+        #: The plan is durable up to here, and read up to there.
+        self.planned = record.row.planned
+        self.fed = 0
+        self.feeding = False
+
+
+class Dispatcher:
+    """Owns the Machine and everything it commands. `storage_address` is where agents send their results."""
+
+    def __init__(self, config: Config, machine: Machine, store: Store, publisher: Publisher) -> None:
+        self._config = config
+        self._machine = machine
+        self._store = store
+        self._publisher = publisher
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(config.pending_outcomes)
+        self.storage_address = ""
+        self.nodes = Nodes(config.lease, self.tell)
+        self.active: dict[str, ActiveJob] = {}
+
+    # ---- events in ----
+
+    def tell(self, event: Event) -> None:
+        """Hands an event to the Machine and performs what it commands. Called on the event loop."""
+        for command in self._machine.handle(event, time.monotonic()):
+            self._perform(command)
+        self._after(event)
+
+    def tell_from_thread(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self.tell, event)
+
+    def _after(self, event: Event) -> None:
+        job = self.active.get(getattr(event, "job_id", ""))
+        if job is None:
+            return
+        if isinstance(event, PlanGrew):
+            job.planned += event.mini_batches
+        if isinstance(event, PlanGrew | AttemptsEnded | JobSubmitted):
+            self._feed(job)
+        if not isinstance(event, CreditsGranted):
+            job.record.changed()
+
+    async def tick(self) -> None:
+        """Once a second for as long as the scheduler lives: leases and time limits."""
+        while True:
+            await asyncio.sleep(1.0)
+            await self.nodes.judge()
+            self.tell(Ticked())
+
+    def start(self, record: JobRecord, kind: str, counts: Counts | None = None) -> None:
+        """Sets a job that is in the database in motion; `counts` is what is already done of it."""
+        row = record.row
+        job = self.active[row.job_id] = ActiveJob(record, kind)
+        self.tell(JobSubmitted(row.job_id, limits_of(record.spec), counts or Counts()))
+        record.state = self._machine.jobs[row.job_id]
+        if not row.planning_ended and record.state.state not in FINAL:
+            request = plan_request(record.spec, kind)
+            job.planning = Planning(row, request, self._store, self.tell_from_thread)
+
+    async def close(self) -> None:
+        """Ends planning and cuts the streams; jobs stay as they are in the database."""
+        for job in self.active.values():
+            if job.planning:
+                job.planning.stop()
+            for stream in job.streams.values():
+                stream.close(abort=True)
+        ends = [stream.ended() for job in self.active.values() for stream in job.streams.values()]
+        if ends:
+            await asyncio.wait([asyncio.ensure_future(end) for end in ends], timeout=3)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.nodes.close()
+
+    # ---- commands out ----
+
+    def _perform(self, command: Command) -> None:
+        job = self.active.get(command.job_id)
+        if job is None:
+            return
+        match command:
+            case Dispatch():
+                self._dispatch(job, command)
+            case Settle():
+                for index in command.indexes:
+                    job.payloads.pop(index, None)
+            case OpenPool():
+                self._open(job, command.node_id)
+            case ClosePool():
+                self._close(job, command)
+            case TellState():
+                self._spawn(self._tell_state(job, command.state))
+            case Commit() | Discard():
+                self._spawn(self._publish(job, report_only=isinstance(command, Discard)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            structlog.get_logger().error("command_failed", exc_info=task.exception())
+
+    def _open(self, job: ActiveJob, node_id: str) -> None:
+        node = self.nodes.get(node_id)
+        job_id = job.record.row.job_id
+        if node is None or node_id in job.streams:
+            self._loop.call_soon(self.tell, StreamEnded(job_id, node_id))
+            return
+        opening = agent_pb2.OpenPool(
+            job_id=job_id,
+            spec=job.record.spec,
+            storage_address=self.storage_address,
+            processes=job.record.spec.process_count_per_node,
+        )
+        job.streams[node_id] = NodeStream(
+            node.channel, opening, partial(self._on_response, job, node_id), partial(self._on_end, job, node_id)
+        )
+
+    @staticmethod
+    def _close(job: ActiveJob, command: ClosePool) -> None:
+        stream = job.streams.get(command.node_id)
+        if stream:
+            stream.close(command.abort)
+
+    def _on_end(self, job: ActiveJob, node_id: str) -> None:
+        job.streams.pop(node_id, None)
+        self.tell(StreamEnded(job.record.row.job_id, node_id))
+
+    def _dispatch(self, job: ActiveJob, command: Dispatch) -> None:
+        payloads = job.payloads
+        parcels = [(attempt, index, number, *payloads[index]) for attempt, index, number in command.attempts]
+        job.streams[command.node_id].send(parcels)
+
+    # ---- what nodes say ----
+
+    async def _on_response(self, job: ActiveJob, node_id: str, response: agent_pb2.RunMiniBatchesResponse) -> None:
+        job_id = job.record.row.job_id
+        if response.HasField("pool"):
+            pool = response.pool
+            failure = failure_of(pool.failure) if pool.HasField("failure") else None
+            self.tell(PoolChanged(job_id, node_id, PoolPhase(pool.phase), pool.workers, failure))
+        if response.credits:
+            self.tell(CreditsGranted(job_id, node_id, response.credits))
+        if response.HasField("outcomes"):
+            await self._on_outcomes(job, node_id, response.outcomes)
+
+    async def _on_outcomes(self, job: ActiveJob, node_id: str, outcomes: agent_pb2.Outcomes) -> None:
+        """Makes outcomes durable, then tells them; what is nobody's fault is told without a trace."""
+        rows, ends = self._settled(job, node_id, outcomes)
+        if not ends:
+            return
+        event = AttemptsEnded(job.record.row.job_id, ends)
+        if not rows:
+            self.tell(event)
+            return
+        await self._room.acquire()
+        done = self._store.write(tables.add_outcomes(rows))
+        done.add_done_callback(lambda future: self._loop.call_soon_threadsafe(self._durable, future, event))
+
+    def _durable(self, future: Future[None], event: AttemptsEnded) -> None:
+        self._room.release()
+        error = future.exception()
+        if error is None:
+            self.tell(event)
+            return
+        structlog.get_logger().error("outcomes_not_written", job=event.job_id, why=str(error))
+        lost = Failure(FailureKind.NOT_STARTED, f"The scheduler's database refused its outcome: {error}")
+        self.tell(AttemptsEnded(event.job_id, [AttemptEnd(end.attempt_id, failure=lost) for end in event.ends]))
+
+    @staticmethod
+    def _settled(
+        job: ActiveJob, node_id: str, outcomes: agent_pb2.Outcomes
+    ) -> tuple[list[tables.OutcomeRow], list[AttemptEnd]]:
+        """Rows for the database and ends for the Machine, of those attempts that are still wanted."""
+        state = job.record.state
+        running = state.running if state is not None else {}
+        failures = {each.attempt_id: each.failure for each in outcomes.failures}
+        number, segment = job.record.row.number, outcomes.segment
+        limit = job.record.spec.run_max_try
+        rows: list[tables.OutcomeRow] = []
+        ends: list[AttemptEnd] = []
+        columns = zip(
+            outcomes.attempt_id,
+            outcomes.offset,
+            outcomes.length,
+            outcomes.rows,
+            outcomes.succeeded_items,
+            outcomes.failed_items,
+            outcomes.process,
+            outcomes.started_us,
+            outcomes.run_us,
+            outcomes.elapsed_us,
+            strict=True,
+        )
+        for attempt, offset, length, count, succeeded, failed, process, started, run, elapsed in columns:
+            out = running.get(attempt)
+            if out is None:
+                continue
+            mini_batch = out.mini_batch
+            tries = mini_batch.tries + 1
+            proto = failures.get(attempt)
+            if proto is None:
+                where = (segment, offset, length, count, succeeded, failed)
+                ends.append(AttemptEnd(attempt, succeeded, failed, count))
+            else:
+                failure = failure_of(proto)
+                ends.append(AttemptEnd(attempt, failure=failure))
+                if failure.kind in NO_TRY:
+                    continue
+                where = ("", 0, 0, 0, 0, mini_batch.items)
+            blob = proto.SerializeToString() if proto is not None else None
+            times = (started, run, elapsed)
+            final = proto is None or tries >= limit
+            rows.append((number, mini_batch.index, tries, attempt, *where, node_id, process, *times, blob, final))
+        return rows, ends
+
+    # ---- the plan, piece by piece ----
+
+    def _feed(self, job: ActiveJob) -> None:
+        """Reads the next piece of the plan when the window has room for it."""
+        if job.feeding or job.fed >= job.planned or len(job.payloads) > self._config.window - _FEED:
+            return
+        job.feeding = True
+        self._spawn(self._feed_once(job, job.planned))
+
+    async def _feed_once(self, job: ActiveJob, planned: int) -> None:
+        row = job.record.row
+        ask = partial(tables.next_planned, number=row.number, after=job.fed, count=_FEED)
+        pieces = await asyncio.wrap_future(self._store.read(ask))
+        job.fed = pieces[-1][0] + 1 if len(pieces) == _FEED else max(planned, job.fed)
+        if pieces and pieces[-1][0] >= job.fed:
+            job.fed = pieces[-1][0] + 1
+        for index, _, affinity, payload, _ in pieces:
+            job.payloads[index] = (payload, affinity)
+        mini_batches = [MiniBatch(index, items, tries) for index, items, _, _, tries in pieces]
+        job.feeding = False
+        if row.job_id in self.active:
+            self.tell(MiniBatchesPlanned(row.job_id, mini_batches))
+            self._feed(job)
+
+    # ---- states and outputs ----
+
+    async def _tell_state(self, job: ActiveJob, state: State) -> None:
+        record = job.record
+        row = record.row
+        row.state = int(state)
+        row.started = row.started or (time.time() if state is State.RUNNING else None)
+        if state in FINAL:
+            row.ended = time.time()
+            row.cancelled = int(state is State.CANCELLED)
+        record.freeze()
+        await asyncio.wrap_future(self._store.write(tables.set_state(row)))
+        if state in FINAL:
+            self._forget(job)
+        record.changed()
+
+    def _forget(self, job: ActiveJob) -> None:
+        job_id = job.record.row.job_id
+        job.record.state = None
+        self._machine.forget(job_id)
+        self.active.pop(job_id, None)
+
+    async def _publish(self, job: ActiveJob, report_only: bool) -> None:
+        """Has storage write the output and the report; tries for as long as storage may be on its way back."""
+        job_id = job.record.row.job_id
+        if job.planning:
+            job.planning.stop()
+        deadline = time.monotonic() + self._config.commit_patience
+        wait = 0.2
+        while True:
+            try:
+                await self._publish_once(job, report_only)
+            except BatchmeshError as error:
+                problem = error
+            else:
+                return
+            structlog.get_logger().warning("commit_held_up", job=job_id, why=str(problem))
+            if isinstance(problem, Refused) or time.monotonic() > deadline:
+                self.tell(OutputFailed(job_id, Failure(FailureKind.OUTPUT_FAILED, str(problem))))
+                return
+            job.record.holds = f"storage: {problem}"
+            job.record.changed()
+            await asyncio.sleep(wait)
+            wait = min(5.0, wait * 2)
+
+    async def _publish_once(self, job: ActiveJob, report_only: bool) -> None:
+        record = job.record
+        state = record.state
+        assert state is not None, "a job that is being published is active"
+        await asyncio.wrap_future(self._store.write([]))  # what was on its way to the disk is there now
+        counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=record.row.job_id)))
+        state.counts = counts
+        ends_as = State.SUCCEEDED if not report_only else State.CANCELLED if state.cancelled else State.FAILED
+        text = report.summary(record, ends_as, counts, state.error)
+        response = await self._publisher.commit(record, text, report_only)
+        if response.HasField("damaged"):
+            await self._reopen(job, list(response.damaged.mini_batch))
+            return
+        record.holds = ""
+        record.row.output_path = response.manifest.output_path
+        record.row.report_path = response.manifest.report_path
+        self.tell(OutputCommitted(record.row.job_id))
+
+    async def _reopen(self, job: ActiveJob, indexes: list[int]) -> None:
+        """Damaged frames: what they held runs again, under a new commit."""
+        row = job.record.row
+        structlog.get_logger().warning("frames_damaged", job=row.job_id, mini_batches=indexes[:100])
+        number = row.number
+        lost = await asyncio.wrap_future(self._store.read(lambda db: tables.counted_of(db, number, indexes)))
+        again = await asyncio.wrap_future(self._store.read(lambda db: tables.planned(db, number, indexes)))
+        row.round += 1
+        await asyncio.wrap_future(self._store.write([*tables.reopen(number, indexes), *tables.set_state(row)]))
+        for index, _, affinity, payload in again:
+            job.payloads[index] = (payload, affinity)
+        mini_batches = [MiniBatch(index, items) for index, items, _, _ in again]
+        self.tell(FramesDamaged(row.job_id, mini_batches, lost))

@@ -1,0 +1,45 @@
+"""Where mini-batches go: which nodes serve a job, and which of its pools gets how many of the next ones."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from .model import JobState, Pool
+
+
+def nodes_to_open(job: JobState, ready: Collection[str]) -> list[str]:
+    """Nodes that shall begin to serve the job now: all that are ready and not suspect, up to its node_count."""
+    candidates = [node for node in ready if node not in job.pools and node not in job.suspects]
+    if job.limits.node_count:
+        return candidates[: max(0, job.limits.node_count - len(job.pools))]
+    return candidates
+
+
+def shares(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:
+    """How many of `waiting` mini-batches go to each pool, within its credits.
+
+    While there is enough for all, each pool gets its whole window. The last ones go one by one to the pool that has the
+    fewest open for its workers, so that no node has a queue while another one idles.
+    """
+    open_pools = {node: pool for node, pool in pools.items() if pool.credits > 0}
+    if sum(pool.credits for pool in open_pools.values()) <= waiting:
+        return {node: pool.credits for node, pool in open_pools.items()}
+    return _evenly(open_pools, waiting)
+
+
+def _evenly(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:
+    given = dict.fromkeys(pools, 0)
+    load = [(pool.open / max(1, pool.workers), node) for node, pool in pools.items()]
+    heapq.heapify(load)
+    while waiting and load:
+        _, node = heapq.heappop(load)
+        pool = pools[node]
+        given[node] += 1
+        waiting -= 1
+        if given[node] < pool.credits:
+            heapq.heappush(load, ((pool.open + given[node]) / max(1, pool.workers), node))
+    return {node: count for node, count in given.items() if count}

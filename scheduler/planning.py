@@ -1,0 +1,127 @@
+"""Planning a job on a thread of its own: the input is listed and split, and written ahead to the database.
+
+plan() ──mini-batches──▶ one write for all of the last 20 ms ──durable──▶ PlanGrew
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from batchmesh.errors import BatchmeshError
+from batchmesh.v1 import job_pb2
+
+from .events import PlanGrew, PlanningFailed
+from .jobs import failure_of
+from .model import Failure, FailureKind
+from .planner import FileWithoutRows, PlannedMiniBatch, PlanRequest, plan
+from .tables import JobRow, add_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from .events import Event
+    from .store import Store
+
+_FLUSH_SECONDS = 0.02
+_FLUSH_ROWS = 2048
+_FLUSH_BYTES = 4 * 2**20
+#: Writes that may be on their way to the disk before the listing waits for it.
+_WRITES_AHEAD = 4
+
+_PlanRow = tuple[int, int, int, int, bytes, bytes | None]
+
+
+class Planning:
+    """Plans one job from where its row says planning had come. `tell` is called from this thread's writes."""
+
+    def __init__(self, row: JobRow, request: PlanRequest, store: Store, tell: Callable[[Event], None]) -> None:
+        self._row = replace(row)
+        self._request = request
+        self._store = store
+        self._tell = tell
+        self._stopped = threading.Event()
+        self._rows: list[_PlanRow] = []
+        self._bytes = 0
+        self._empty: list[str] = []
+        self._items = 0
+        self._unreadable: list[job_pb2.Failure] = []
+        self._ahead: deque[Future[None]] = deque()
+        self._thread = threading.Thread(target=self._run, name=f"plan-{row.job_id}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the listing at its next mini-batch; what is written stays."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        try:
+            self._plan()
+        except (OSError, ValueError, BatchmeshError) as error:
+            self._failed(f"Listing the input failed: {error}")
+        except Exception as error:  # noqa: BLE001 a damaged file may raise anything; the job says so, and ends
+            structlog.get_logger().exception("planning_failed", job=self._row.job_id)
+            self._failed(f"Splitting the input failed with {type(error).__name__}: {error}")
+
+    def _plan(self) -> None:
+        flushed = 0.0
+        for planned in plan(self._request, self._row.cursor):
+            if self._stopped.is_set():
+                return
+            self._take(planned)
+            due = time.monotonic() - flushed > _FLUSH_SECONDS
+            if due or len(self._rows) >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
+                self._flush(ended=False)
+                flushed = time.monotonic()
+        self._flush(ended=True)
+
+    def _take(self, planned: PlannedMiniBatch | FileWithoutRows) -> None:
+        row = self._row
+        row.cursor = planned.cursor
+        if isinstance(planned, FileWithoutRows):
+            self._empty.append(planned.path)
+            return
+        failure = None
+        if planned.failure is not None:
+            proto = job_pb2.Failure(kind=job_pb2.Failure.KIND_UNREADABLE_FILE, message=planned.failure.message)
+            failure = proto.SerializeToString()
+            self._unreadable.append(proto)
+            row.unreadable += 1
+        self._rows.append((row.number, row.planned, planned.items, planned.affinity, planned.payload, failure))
+        self._bytes += len(planned.payload)
+        self._items += planned.items
+        row.planned += 1
+        row.planned_items += planned.items
+
+    def _flush(self, ended: bool) -> None:
+        self._row.planning_ended = int(ended)
+        grew = PlanGrew(
+            self._row.job_id,
+            mini_batches=len(self._rows),
+            items=self._items,
+            ended=ended,
+            unreadable=len(self._unreadable),
+            first_unreadable=failure_of(self._unreadable[0]) if self._unreadable else None,
+        )
+        done = self._store.write(add_plan(self._row, self._rows, self._empty))
+        done.add_done_callback(lambda future: self._written(future, grew))
+        self._rows, self._empty, self._unreadable, self._items, self._bytes = [], [], [], 0, 0
+        self._ahead.append(done)
+        while len(self._ahead) > _WRITES_AHEAD:
+            self._ahead.popleft().result()
+
+    def _written(self, future: Future[None], grew: PlanGrew) -> None:
+        error = future.exception()
+        if error is None:
+            self._tell(grew)
+        else:
+            self._failed(f"The plan could not be written to the scheduler's database: {error}")
+
+    def _failed(self, sentence: str) -> None:
+        self._tell(PlanningFailed(self._row.job_id, Failure(FailureKind.PLANNING_FAILED, sentence)))

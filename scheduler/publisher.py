@@ -1,0 +1,146 @@
+"""How the scheduler speaks to storage: reserving an output, having it assembled, having a job's bytes deleted.
+
+outcomes in the database ──pages, in output order──▶ CommitOutput ──▶ storage ──▶ manifest, or damaged frames
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from batchmesh.errors import NoArtifact
+from batchmesh.rpc import PIECE, UNARY_DEADLINE, open_channel, retried
+from batchmesh.status import from_rpc_error
+from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
+
+from . import report, tables
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+    from batchmesh.v1 import job_pb2
+
+    from .jobs import JobRecord
+    from .store import Store
+
+_PAGE = 2000
+#: Seconds for which a unary call is tried again before the caller is told that storage does not answer.
+_PATIENCE = 10.0
+#: Seconds within which storage assembles an output of any size.
+_COMMIT_DEADLINE = 6 * 3600.0
+
+
+class Publisher:
+    """Calls storage at `address`. Raises the errors that storage does; MeshUnreachable when it does not answer."""
+
+    def __init__(self, address: str, store: Store) -> None:
+        self._channel = open_channel(address)
+        self._stub: storage_pb2_grpc.StorageServiceAsyncStub = storage_pb2_grpc.StorageServiceStub(self._channel)
+        self._store = store
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def address(self) -> str:
+        """Where agents and clients reach storage."""
+        response: storage_pb2.GetStorageResponse = await self._ask(
+            self._stub.GetStorage, storage_pb2.GetStorageRequest()
+        )
+        return response.address
+
+    async def check_source(self, digest: str) -> None:
+        """Raises NoArtifact unless storage has the source."""
+        request = storage_pb2.FindArtifactsRequest(digest=[digest])
+        found: storage_pb2.FindArtifactsResponse = await self._ask(self._stub.FindArtifacts, request)
+        if digest not in found.digest:
+            raise NoArtifact(f"Storage does not have the source {digest[:12]}…; send it with WriteArtifact first.")
+
+    async def reserve(self, job_id: str, spec: job_pb2.JobSpec) -> None:
+        """Raises OutputNotEmpty, OutputReserved or OutputUnwritable."""
+        request = storage_pb2.ReserveOutputRequest(
+            job_id=job_id,
+            output=spec.output,
+            overwrite=spec.overwrite,
+            output_action=spec.output_action,
+            append_row_file_name=spec.append_row_file_name,
+        )
+        await self._ask(self._stub.ReserveOutput, request)
+
+    async def release(self, job_id: str) -> None:
+        await self._ask(self._stub.ReleaseOutput, storage_pb2.ReleaseOutputRequest(job_id=job_id))
+
+    async def delete(self, job_id: str) -> None:
+        await self._ask(self._stub.DeleteJob, storage_pb2.StorageServiceDeleteJobRequest(job_id=job_id))
+
+    @staticmethod
+    async def _ask(method: Callable[..., Awaitable[Any]], request: Message) -> Any:
+        try:
+            return await retried(_PATIENCE)(method)(request, timeout=UNARY_DEADLINE)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "Storage") from None
+
+    async def commit(self, record: JobRecord, summary_json: str, report_only: bool) -> storage_pb2.CommitOutputResponse:
+        """Has storage publish the output and the report, or the report alone. Safe to call again."""
+        header = storage_pb2.CommitHeader(
+            job_id=record.row.job_id,
+            digest=f"{record.row.round}-{'report' if report_only else 'output'}",
+            report_only=report_only,
+            output=record.spec.output,
+            output_action=record.spec.output_action,
+            append_row_file_name=record.spec.append_row_file_name,
+            summary_json=summary_json,
+        )
+        try:
+            return await self._stub.CommitOutput(self._requests(record, header), timeout=_COMMIT_DEADLINE)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "Storage") from None
+
+    async def _requests(
+        self, record: JobRecord, header: storage_pb2.CommitHeader
+    ) -> AsyncIterator[storage_pb2.CommitOutputRequest]:
+        number = record.row.number
+        ask_empty = partial(tables.files_without_rows, number=number)
+        empty = await asyncio.wrap_future(self._store.read(ask_empty))
+        yield storage_pb2.CommitOutputRequest(header=header)
+        for start in range(0, len(empty), _PAGE):
+            yield storage_pb2.CommitOutputRequest(files_without_rows=empty[start : start + _PAGE])
+        after = -1
+        while True:
+            ask = partial(tables.report_rows, number=number, after=after, count=_PAGE)
+            page = await asyncio.wrap_future(self._store.read(ask))
+            for request in _page_requests(page):
+                yield request
+            if len(page) < _PAGE:
+                return
+            after = page[-1].index
+
+
+def _page_requests(page: list[tables.ReportRow]) -> list[storage_pb2.CommitOutputRequest]:
+    """One page as requests of a bounded size: places and rows together, failed lines in as many as they need."""
+    places = segment_pb2.Places()
+    names: dict[str, int] = {}
+    for row in page:
+        if row.length:
+            places.segment.append(names.setdefault(row.segment, len(names)))
+            places.offset.append(row.offset)
+            places.length.append(row.length)
+            places.mini_batch.append(row.index)
+            places.attempt_id.append(row.attempt)
+    places.segments.extend(names)
+    rows = [report.processed(row) for row in page]
+    requests = [storage_pb2.CommitOutputRequest(places=places, processed=rows)]
+    current, size = storage_pb2.CommitOutputRequest(), 0
+    for row in page:
+        for line in report.failed_lines(row):
+            if size and size + len(line) > PIECE:
+                requests.append(current)
+                current, size = storage_pb2.CommitOutputRequest(), 0
+            current.failed_mini_batch.append(row.index)
+            current.failed_lines.append(line)
+            size += len(line)
+    return [*requests, current] if size else requests

@@ -1,0 +1,215 @@
+"""SchedulerService as the proto says it: requests become questions to the store and events for the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from batchmesh.errors import (
+    BadPageToken,
+    JobCommitting,
+    JobEnded,
+    JobExists,
+    JobNotEnded,
+    JobNotResumable,
+    MeshEmbedded,
+    NoJob,
+)
+from batchmesh.v1 import job_pb2, scheduler_pb2, scheduler_pb2_grpc
+from batchmesh.version import VERSION
+
+from . import tables
+from .events import JobCancelled
+from .jobs import JobRecord
+from .model import State
+from .planner import check
+from .spec import KIND_NUMBERS, check_job_id, completed, kind_name, plan_request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from grpc import aio
+
+    from .config import Config
+    from .dispatcher import Dispatcher
+    from .publisher import Publisher
+    from .store import Store
+
+    Context = aio.ServicerContext[Any, Any]
+
+_PAGE = 100
+_RESUMABLE = frozenset({State.FAILED, State.CANCELLED, State.LOST})
+
+
+class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """Thin: what it decides is only whether a request can be taken at all."""
+
+    def __init__(self, config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher) -> None:
+        self._config = config
+        self._store = store
+        self._dispatcher = dispatcher
+        self._publisher = publisher
+
+    async def SubmitJob(
+        self, request: scheduler_pb2.SubmitJobRequest, context: Context
+    ) -> scheduler_pb2.SubmitJobResponse:
+        job_id = request.job_id or f"job-{secrets.token_hex(5)}"
+        check_job_id(job_id)
+        spec = completed(request.spec)
+        record = await self._find(job_id)
+        if record is None:
+            self._check_attended(request.attended)
+            record = await self._accept(job_id, spec)
+        elif record.spec != spec:
+            raise JobExists(f"Job {job_id} was submitted with another spec; choose another id.")
+        return scheduler_pb2.SubmitJobResponse(job=self._snapshot(record))
+
+    async def _accept(self, job_id: str, spec: job_pb2.JobSpec) -> JobRecord:
+        kind = await asyncio.to_thread(check, plan_request(spec))
+        await self._publisher.check_source(spec.source_digest)
+        await self._publisher.reserve(job_id, spec)
+        statements = tables.add_job(job_id, spec.SerializeToString(), KIND_NUMBERS[kind], time.time())
+        try:
+            await asyncio.wrap_future(self._store.write(statements))
+        except sqlite3.IntegrityError:  # the same submission came twice at once; the first one stands
+            return await self._record(job_id)
+        row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
+        record = JobRecord(row, None)
+        self._dispatcher.start(record, kind)
+        return record
+
+    def _check_attended(self, attended: bool) -> None:
+        if self._config.embedded and not attended:
+            raise MeshEmbedded(
+                "This mesh ends with its last client, so a job cannot be left alone on it; start one that stays with "
+                "`batchmesh up`, or use `batchmesh run`."
+            )
+
+    async def GetJob(self, request: scheduler_pb2.GetJobRequest, context: Context) -> scheduler_pb2.GetJobResponse:
+        return scheduler_pb2.GetJobResponse(job=self._snapshot(await self._record(request.job_id)))
+
+    async def ListJobs(
+        self, request: scheduler_pb2.ListJobsRequest, context: Context
+    ) -> scheduler_pb2.ListJobsResponse:
+        if request.page_token and not request.page_token.isdigit():
+            raise BadPageToken(f"'{request.page_token}' is no page token; begin again without one.")
+        before = int(request.page_token or 2**62)
+        count = min(_PAGE, request.page_size or _PAGE)
+        rows = await asyncio.wrap_future(self._store.read(partial(tables.list_jobs, before=before, count=count)))
+        jobs = [self._snapshot(self._live(row)) for row in rows]
+        for job in jobs:
+            job.spec.ClearField("environment_variables")
+            job.spec.ClearField("arguments")
+        more = str(rows[-1].number) if len(rows) == count else ""
+        return scheduler_pb2.ListJobsResponse(jobs=jobs, next_page_token=more)
+
+    async def WatchJob(
+        self, request: scheduler_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[scheduler_pb2.WatchJobResponse]:
+        record = await self._record(request.job_id)
+        while True:
+            version, since = record.version, asyncio.get_running_loop().time()
+            yield scheduler_pb2.WatchJobResponse(job=self._snapshot(record))
+            if record.is_final and record.state is None:
+                return
+            await record.next_told(version, since)
+
+    async def CancelJob(
+        self, request: scheduler_pb2.CancelJobRequest, context: Context
+    ) -> scheduler_pb2.CancelJobResponse:
+        record = await self._record(request.job_id)
+        state = record.state.state if record.state is not None else State(record.row.state)
+        if state is State.COMMITTING:
+            raise JobCommitting(f"Job {request.job_id} is writing its output and will succeed; it cannot be cancelled.")
+        if state in (State.SUCCEEDED, State.FAILED, State.LOST):
+            raise JobEnded(f"Job {request.job_id} has ended as {state.name}; there is nothing to cancel.")
+        self._dispatcher.tell(JobCancelled(request.job_id))
+        return scheduler_pb2.CancelJobResponse(job=self._snapshot(record))
+
+    async def ResumeJob(
+        self, request: scheduler_pb2.ResumeJobRequest, context: Context
+    ) -> scheduler_pb2.ResumeJobResponse:
+        record = await self._record(request.job_id)
+        state = State(record.row.state)
+        if state not in _RESUMABLE or record.state is not None:
+            raise JobNotResumable(
+                f"Job {request.job_id} is {state.name}; only one that failed, was cancelled or lost goes on."
+            )
+        self._check_attended(request.attended)
+        await self._publisher.check_source(record.spec.source_digest)
+        await self._publisher.reserve(request.job_id, record.spec)
+        return scheduler_pb2.ResumeJobResponse(job=self._snapshot(await self._reopen(record)))
+
+    async def _reopen(self, record: JobRecord) -> JobRecord:
+        row = record.row
+        row.state, row.round, row.cancelled = int(State.PENDING), row.round + 1, 0
+        row.ended = row.error = row.first_failure = row.progress = None
+        row.output_path = row.report_path = ""
+        await asyncio.wrap_future(self._store.write([*tables.reopen_failed(row.number), *tables.set_state(row)]))
+        counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=row.job_id)))
+        if row.job_id not in self._dispatcher.active:  # two resumes at once are one
+            self._dispatcher.start(record, kind_name(row.input_kind), counts)
+        return self._dispatcher.active[row.job_id].record
+
+    async def DeleteJob(
+        self, request: scheduler_pb2.DeleteJobRequest, context: Context
+    ) -> scheduler_pb2.DeleteJobResponse:
+        record = await self._record(request.job_id)
+        if not record.is_final or record.state is not None:
+            raise JobNotEnded(f"Job {request.job_id} is {State(record.row.state).name}; cancel it first.")
+        await self._publisher.delete(request.job_id)
+        await asyncio.wrap_future(self._store.write(tables.delete_job(record.row.number)))
+        return scheduler_pb2.DeleteJobResponse()
+
+    async def ListNodes(
+        self, request: scheduler_pb2.ListNodesRequest, context: Context
+    ) -> scheduler_pb2.ListNodesResponse:
+        active = self._dispatcher.active
+
+        def jobs_of(node_id: str) -> list[str]:
+            return [job_id for job_id, job in active.items() if node_id in job.streams]
+
+        return scheduler_pb2.ListNodesResponse(nodes=self._dispatcher.nodes.protos(jobs_of))
+
+    async def GetMesh(self, request: scheduler_pb2.GetMeshRequest, context: Context) -> scheduler_pb2.GetMeshResponse:
+        return scheduler_pb2.GetMeshResponse(
+            version=VERSION,
+            storage_address=self._dispatcher.storage_address,
+            embedded=self._config.embedded,
+        )
+
+    async def Heartbeat(
+        self, request: scheduler_pb2.HeartbeatRequest, context: Context
+    ) -> scheduler_pb2.HeartbeatResponse:
+        await self._dispatcher.nodes.beat(request)
+        return scheduler_pb2.HeartbeatResponse(
+            storage_address=self._dispatcher.storage_address,
+            heartbeat_interval=self._config.heartbeat_interval,
+            lease=self._config.lease,
+        )
+
+    # ---- looking ----
+
+    async def _find(self, job_id: str) -> JobRecord | None:
+        job = self._dispatcher.active.get(job_id)
+        if job is not None:
+            return job.record
+        row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
+        return self._live(row) if row is not None else None
+
+    async def _record(self, job_id: str) -> JobRecord:
+        record = await self._find(job_id)
+        if record is None:
+            raise NoJob(f"There is no job '{job_id}'; `batchmesh jobs` lists those there are.")
+        return record
+
+    def _live(self, row: tables.JobRow) -> JobRecord:
+        job = self._dispatcher.active.get(row.job_id)
+        return job.record if job is not None else JobRecord(row, None)
+
+    def _snapshot(self, record: JobRecord) -> job_pb2.Job:
+        return record.snapshot(has_nodes=len(self._dispatcher.nodes) > 0)

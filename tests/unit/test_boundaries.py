@@ -1,0 +1,72 @@
+"""Who may import whom: services never each other, the kit no service, and what must stay light stays light."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("scheduler", "agent", "storage")
+KIT = [path for path in (ROOT / "batchmesh").rglob("*.py") if path.relative_to(ROOT / "batchmesh").parts[0] not in SERVICES]
+
+#: Modules that the decision core may not know, and those of the worker, which runs in the user's environment.
+_SHELL = {"asyncio", "grpc", "sqlite3", "batchmesh.v1", "google"}
+_HEAVY = {"grpc", "google", "structlog", "tenacity", "click", "rich", "batchmesh.rpc", "batchmesh.status", "batchmesh.v1"}
+LIGHT = {
+    **{f"scheduler/{name}.py": _SHELL for name in ("machine", "model", "events", "placement", "thresholds", "planner")},
+    **{f"agent/{name}.py": _HEAVY | {"asyncio"} for name in ("worker", "entry", "frames")},
+    **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "rows").glob("*.py")},
+    **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "data").glob("*.py")},
+    "batchmesh/segment.py": _HEAVY,
+    "batchmesh/failed_items.py": _HEAVY,
+}
+#: The only modules of the scheduler and the agent that know protos.
+PROTO_ROOMS = {
+    "scheduler": {"service", "dispatcher", "publisher", "streams", "nodes", "jobs", "spec", "planning", "report", "__main__"},
+    "agent": {"service", "uploader", "heartbeat", "sources", "logs", "__main__"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute module names that a file imports, wherever in it; relative ones begin with a dot."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            names |= {base, *(f"{base}.{alias.name}".replace("..", ".") for alias in node.names)}
+    return names
+
+
+def touches(names: set[str], forbidden: str) -> bool:
+    return any(name == forbidden or name.startswith(forbidden + ".") for name in names)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_imports_no_other_service(service: str) -> None:
+    others = [other for other in SERVICES if other != service]
+    for path in (ROOT / service).rglob("*.py"):
+        names = imports_of(path)
+        assert not any(touches(names, f"batchmesh.{other}") for other in others), path
+        assert not touches(names, f"batchmesh.{service}"), f"{path} imports itself absolutely"
+        assert not any(touches(names, each) for each in SERVICES), f"{path} imports a service by its folder's name"
+
+
+def test_the_kit_imports_no_service() -> None:
+    for path in KIT:
+        assert not any(touches(imports_of(path), f"batchmesh.{service}") for service in SERVICES), path
+
+
+@pytest.mark.parametrize("file", sorted(LIGHT))
+def test_what_must_stay_light_imports_nothing_heavy(file: str) -> None:
+    names = imports_of(ROOT / file)
+    assert not [each for each in LIGHT[file] if touches(names, each)]
+
+
+@pytest.mark.parametrize("service", sorted(PROTO_ROOMS))
+def test_protos_stop_at_the_doors(service: str) -> None:
+    knows = {path.stem for path in (ROOT / service).glob("*.py") if touches(imports_of(path), "batchmesh.v1")}
+    assert knows <= PROTO_ROOMS[service]
