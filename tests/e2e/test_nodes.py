@@ -1,0 +1,194 @@
+"""Nodes that come, go and die while a job runs."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchmesh.client import Client
+from tests.support.mesh import Mesh
+from tests.support.story import (
+    adds_up,
+    final,
+    lines,
+    run_job,
+    succeeded,
+    until,
+    wait_for,
+    write_files,
+    write_script,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Each run() waits until the test lets it go on, or 30 s at most, and says where it ran.
+GATED = """
+    import os, time
+
+    def run(mini_batch):
+        with open(os.path.join(os.environ["MARKS"], f"started-{os.getppid()}"), "a") as file:
+            file.write("x")
+        deadline = time.monotonic() + 30
+        while not os.path.exists(os.environ["GATE"]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return [f"{os.path.basename(path)} {os.getppid()}" for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Mesh]:
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    with Mesh(folder, agents=2, scheduler_options=("--lease", "3", "--heartbeat", "0.3")) as mesh:
+        yield mesh
+
+
+class Gate:
+    """Holds the runs of GATED until `open`; `agents` names those of which a run has begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "marks"
+        self.folder.mkdir()
+        self.file = folder / "gate"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MARKS": str(self.folder), "GATE": str(self.file)}
+
+    def open(self) -> None:
+        self.file.touch()
+
+    def agents(self) -> set[int]:
+        return {int(path.name.removeprefix("started-")) for path in self.folder.iterdir()}
+
+
+def names(rows: list[str]) -> list[str]:
+    return [row.split()[0] for row in rows]
+
+
+def test_two_agents_share_a_job_and_the_output_is_in_order(two: Mesh, tmp_path: Path) -> None:
+    paths, gate = write_files(tmp_path / "in", 40, str), Gate(tmp_path)
+    script = write_script(tmp_path, GATED)
+    with Client(two.address) as client:
+        job = client.submit(
+            script, tmp_path / "in", tmp_path / "out", mini_batch_size=1, environment_variables=gate.environment
+        )
+        wait_for(lambda: len(gate.agents()) == 2, "a run on each agent")
+        gate.open()
+        rows = lines(succeeded(final(client, job.job_id)))
+    assert names(rows) == [path.name for path in paths]
+    assert {int(row.split()[1]) for row in rows} == gate.agents()
+
+
+def test_node_count_bounds_the_nodes_of_a_job(two: Mesh, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 40, str)
+    gate = Gate(tmp_path)
+    gate.open()
+    job = run_job(
+        two.address,
+        write_script(tmp_path, GATED),
+        tmp_path / "in",
+        tmp_path / "out",
+        mini_batch_size=1,
+        node_count=1,
+        environment_variables=gate.environment,
+    )
+    assert len({row.split()[1] for row in lines(succeeded(job))}) == 1
+
+
+def test_an_agent_that_joins_late_takes_part(tmp_path: Path) -> None:
+    paths, gate = write_files(tmp_path / "in", 30, str), Gate(tmp_path)
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    with Mesh(folder, agents=0) as mesh, Client(mesh.address) as client:
+        script = write_script(tmp_path, GATED)
+        job = client.submit(
+            script, tmp_path / "in", tmp_path / "out", mini_batch_size=1, environment_variables=gate.environment
+        )
+        waiting = until(client, job.job_id, lambda job: job.progress.planned_mini_batches == 30)
+        assert "no node has joined" in waiting.waiting_for
+        first = mesh.add_agent()
+        wait_for(lambda: gate.agents() == {first.process.pid}, "a run on the first agent")
+        second = mesh.add_agent()
+        wait_for(lambda: len(gate.agents()) == 2, "a run on the second agent")
+        gate.open()
+        rows = lines(succeeded(final(client, job.job_id)))
+        assert names(rows) == [path.name for path in paths]
+        assert gate.agents() == {first.process.pid, second.process.pid}
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_node_that_dies_or_hangs_costs_no_row_and_no_try(two: Mesh, tmp_path: Path, fault: signal.Signals) -> None:
+    paths, gate = write_files(tmp_path / "in", 20, str), Gate(tmp_path)
+    with Client(two.address) as client:
+        job = client.submit(
+            write_script(tmp_path, GATED),
+            tmp_path / "in",
+            tmp_path / "out",
+            mini_batch_size=1,
+            run_max_try=1,
+            environment_variables=gate.environment,
+        )
+        wait_for(lambda: len(gate.agents()) == 2, "a run on each agent")
+        victim = two.services[-1].process
+        victim.send_signal(fault)
+        wait_for(lambda: len(client.nodes()) == 1, "the node's lease to end")
+        gate.open()
+        done = succeeded(final(client, job.job_id))
+        victim.kill()
+    assert names(lines(done)) == [path.name for path in paths]
+    assert done.progress.retried_attempts == 0
+    adds_up(done)
+
+
+def test_a_draining_agent_ends_what_runs_and_leaves(two: Mesh, tmp_path: Path) -> None:
+    paths, gate = write_files(tmp_path / "in", 20, str), Gate(tmp_path)
+    leaver = two.services[-1]
+    with Client(two.address) as client:
+        job = client.submit(
+            write_script(tmp_path, GATED),
+            tmp_path / "in",
+            tmp_path / "out",
+            mini_batch_size=1,
+            environment_variables=gate.environment,
+        )
+        wait_for(lambda: len(gate.agents()) == 2, "a run on each agent")
+        leaver.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "DRAINING" in {node.state for node in client.nodes()}, "the node to say that it drains")
+        gate.open()
+        assert leaver.process.wait(30) == 0
+        done = succeeded(final(client, job.job_id))
+    rows = lines(done)
+    assert names(rows) == [path.name for path in paths]
+    assert str(leaver.process.pid) in {row.split()[1] for row in rows}
+    assert done.progress.retried_attempts == 0
+
+
+def test_two_jobs_share_the_slots_of_a_node(mesh: Mesh, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 6, str)
+    gates = []
+    with Client(mesh.address) as client:
+        jobs = []
+        for number in range(2):
+            folder = tmp_path / f"job-{number}"
+            folder.mkdir()
+            gates.append(Gate(folder))
+            script = write_script(folder, GATED + f"\n    NUMBER = {number}\n")
+            jobs.append(
+                client.submit(
+                    script,
+                    tmp_path / "in",
+                    folder / "out",
+                    mini_batch_size=1,
+                    environment_variables=gates[-1].environment,
+                )
+            )
+        wait_for(lambda: gates[0].agents(), "the first job to run")
+        gates[0].open()
+        gates[1].open()
+        for job in jobs:
+            succeeded(final(client, job.job_id))

@@ -1,0 +1,99 @@
+"""Settings: each default is the facts', and each wrong one is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchmesh.errors import SpecRefused
+from batchmesh.scheduler.model import FailureKind, PoolPhase, State
+from batchmesh.scheduler.spec import check_job_id, completed, limits_of
+from batchmesh.v1 import agent_pb2, job_pb2
+
+
+def spec(**settings: object) -> job_pb2.JobSpec:
+    given: dict[str, object] = {"entry_script": "s.py", "source_digest": "d", "inputs": ["/in"], "output": "/out"}
+    return job_pb2.JobSpec(**(given | settings))  # type: ignore[arg-type]
+
+
+def test_absent_settings_take_the_defaults_of_the_facts() -> None:
+    full = completed(spec())
+    assert full.run_invocation_timeout == 60
+    assert full.run_max_try == 3
+    assert full.error_threshold == 0
+    assert full.allowed_failed_count == -1
+    assert full.allowed_failed_percent == 100
+    assert full.task_overhead_timeout == 30
+    assert full.progress_update_timeout == 3 * (60 + 30)
+    assert full.first_task_creation_timeout == 600
+    assert full.append_row_file_name == "parallel_run_step.txt"
+    assert full.output_action == job_pb2.OUTPUT_ACTION_APPEND_ROW
+    assert full.logging_level == "INFO"
+
+
+def test_an_explicit_zero_is_no_absence() -> None:
+    assert completed(spec(allowed_failed_count=0)).allowed_failed_count == 0
+    assert completed(spec(allowed_failed_percent=0.0)).allowed_failed_percent == 0
+
+
+def test_a_completed_spec_is_complete() -> None:
+    assert completed(completed(spec())) == completed(spec())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("entry_script", ""),
+        ("source_digest", ""),
+        ("inputs", []),
+        ("inputs", ["relative"]),
+        ("output", ""),
+        ("output", "relative"),
+        ("mini_batch_size", "ten"),
+        ("csv_header", "maybe"),
+        ("append_row_file_name", "a?b"),
+        ("append_row_file_name", "job_report"),
+        ("error_threshold", -2),
+        ("allowed_failed_count", -2),
+        ("allowed_failed_percent", 101.0),
+        ("process_count_per_node", 0),
+        ("process_count_per_node", -1),
+        ("node_count", 0),
+        ("run_max_try", 0),
+        ("run_invocation_timeout", 0.0),
+        ("run_invocation_timeout", 259_201.0),
+        ("task_overhead_timeout", -1.0),
+        ("logging_level", "LOUD"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(SpecRefused) as refused:
+        completed(spec(**{field: value}))
+    assert list(refused.value.violations) == [field]
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    with pytest.raises(SpecRefused) as refused:
+        completed(spec(run_max_try=0, error_threshold=-5))
+    assert set(refused.value.violations) == {"run_max_try", "error_threshold"}
+
+
+@pytest.mark.parametrize("job_id", ["", "-a", "Upper", "a" * 64, "a/b"])
+def test_a_bad_job_id_is_refused(job_id: str) -> None:
+    with pytest.raises(SpecRefused):
+        check_job_id(job_id)
+
+
+def test_summary_only_needs_no_rows() -> None:
+    assert not limits_of(completed(spec(output_action=job_pb2.OUTPUT_ACTION_SUMMARY_ONLY))).needs_rows
+
+
+def test_the_models_numbers_are_the_protos() -> None:
+    assert {f"KIND_{kind.name}": int(kind) for kind in FailureKind} == {
+        name: number for name, number in job_pb2.Failure.Kind.items() if number
+    }
+    assert {f"STATE_{state.name}": int(state) for state in State} == {
+        name: number for name, number in job_pb2.Job.State.items() if number
+    }
+    assert {f"PHASE_{phase.name}": int(phase) for phase in PoolPhase if phase} == {
+        name: number for name, number in agent_pb2.PoolStatus.Phase.items() if number
+    }
