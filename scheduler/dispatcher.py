@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from .publisher import Publisher
     from .store import Store
 
+#: Seconds between two looks at leases and time limits; far below the shortest lease.
+_TICK = 0.25
 #: Mini-batches read from the plan at once.
 _FEED = 2048
 
@@ -66,9 +68,8 @@ _FEED = 2048
 class ActiveJob:
     """What performing a job's commands needs: its open payloads, its streams, its planning."""
 
-    def __init__(self, record: JobRecord, kind: str) -> None:
+    def __init__(self, record: JobRecord) -> None:
         self.record = record
-        self.kind = kind
         #: Payload and affinity of each mini-batch that is open in the Machine.
         self.payloads: dict[int, tuple[bytes, int]] = {}
         self.streams: dict[str, NodeStream] = {}
@@ -117,21 +118,20 @@ class Dispatcher:
             job.record.changed()
 
     async def tick(self) -> None:
-        """Once a second for as long as the scheduler lives: leases and time limits."""
+        """Leases and time limits, again and again for as long as the scheduler lives."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_TICK)
             await self.nodes.judge()
             self.tell(Ticked())
 
-    def start(self, record: JobRecord, kind: str, counts: Counts | None = None) -> None:
+    def start(self, record: JobRecord, counts: Counts | None = None) -> None:
         """Sets a job that is in the database in motion; `counts` is what is already done of it."""
         row = record.row
-        job = self.active[row.job_id] = ActiveJob(record, kind)
+        job = self.active[row.job_id] = ActiveJob(record)
         self.tell(JobSubmitted(row.job_id, limits_of(record.spec), counts or Counts()))
         record.state = self._machine.jobs[row.job_id]
         if not row.planning_ended and record.state.state not in FINAL:
-            request = plan_request(record.spec, kind)
-            job.planning = Planning(row, request, self._store, self.tell_from_thread)
+            job.planning = Planning(row, plan_request(record.spec), self._store, self.tell_from_thread)
 
     async def close(self) -> None:
         """Ends planning and cuts the streams; jobs stay as they are in the database."""
@@ -320,15 +320,16 @@ class Dispatcher:
     # ---- states and outputs ----
 
     async def _tell_state(self, job: ActiveJob, state: State) -> None:
+        """Durable before told: the row that clients see changes once the database has it."""
         record = job.record
-        row = record.row
+        row = record.frozen()
         row.state = int(state)
         row.started = row.started or (time.time() if state is State.RUNNING else None)
         if state in FINAL:
             row.ended = time.time()
             row.cancelled = int(state is State.CANCELLED)
-        record.freeze()
         await asyncio.wrap_future(self._store.write(tables.set_state(row)))
+        record.row = row
         if state in FINAL:
             self._forget(job)
         record.changed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -116,12 +117,15 @@ class JobRecord:
             workers=sum(pool.workers for pool in self.state.pools.values()),
         )
 
-    def freeze(self) -> None:
-        """Writes what the Machine knows into the row, to be made durable with a new state."""
+    def frozen(self) -> JobRow:
+        """The row with what the Machine knows in it, to be made durable with a new state."""
         error, first = self.failures()
-        self.row.error = error.SerializeToString() if error else None
-        self.row.first_failure = first.SerializeToString() if first else None
-        self.row.progress = self.progress().SerializeToString()
+        return replace(
+            self.row,
+            error=error.SerializeToString() if error else None,
+            first_failure=first.SerializeToString() if first else None,
+            progress=self.progress().SerializeToString(),
+        )
 
 
 def timestamp(seconds: float) -> Timestamp:

@@ -73,7 +73,7 @@ class Nodes:
             self._tell(NodeDraining(node.node_id))
 
     async def judge(self) -> None:
-        """Gives up nodes whose lease has run out. Called once a second; a gap means that we were not awake."""
+        """Gives up nodes whose lease has run out. Called several times a lease; a gap means that we were not awake."""
         now = time.monotonic()
         if now - self._last_judged > self._lease / 3:
             self._awake_since = now

@@ -19,7 +19,7 @@ from batchmesh.data import csv, files, jsonl, parquet
 from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
 from batchmesh.data.listing import InputRefused, Listed, list_input, list_inputs
-from batchmesh.data.size import MiniBatchSize
+from batchmesh.data.size import MiniBatchSize, check_syntax
 from batchmesh.data.slices import Piece, UnreadableFile, encode_slice
 
 if TYPE_CHECKING:
@@ -68,4 +68,136 @@ class FileWithoutRows:
     cursor: str
 
 
-type Planned = PlannedMiniBatch | FileWithoutRows
+Planned = PlannedMiniBatch | FileWithoutRows
+
+
+def check(request: PlanRequest) -> str:
+    """The kind of the inputs, after all that can be told from their names and first files.
+
+    Errors: InputRefused, one sentence, for an input that is missing, empty or forbidden, inputs of several kinds, a
+    size of the wrong unit, a wrong csv_header or csv_types.
+    """
+    try:
+        check_syntax(request.mini_batch_size)
+        firsts = [_first_file_of(text) for text in request.inputs]
+        kind = kind_of_inputs(request.inputs, request.kind, firsts)
+        MiniBatchSize.parse(request.mini_batch_size, kind)
+        check_types(request.csv_types, kind)
+    except InputRefused:
+        raise
+    except ValueError as error:
+        raise InputRefused(str(error)) from None
+    if request.csv_header not in ("present", "absent"):
+        raise InputRefused(f"csv_header is 'present' or 'absent', not {request.csv_header!r}")
+    if kind == "csv" and request.csv_types:
+        _check_columns(request, firsts)
+    return kind
+
+
+def plan(request: PlanRequest, cursor: str | None = None) -> Iterator[Planned]:
+    """All mini-batches in output order, from behind the one whose cursor is given.
+
+    Errors: InputRefused for an input that is missing or empty, or a folder that cannot be listed.
+    """
+    done = None if cursor is None else _Cursor.parse(cursor)
+    kind = kind_of_inputs(request.inputs, request.kind) if done is None else done.kind
+    size = MiniBatchSize.parse(request.mini_batch_size, kind)
+    if kind == "files":
+        yield from _plan_files(request, size, done)
+    else:
+        yield from _Tables(request, kind, size).plan(done)
+
+
+class _Cursor(NamedTuple):
+    """The last file a mini-batch was taken from; `after` is where its next slice begins, None if it is finished."""
+
+    kind: str
+    input_number: int
+    path: str
+    after: dict[str, int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(*json.loads(text))
+
+    def __str__(self) -> str:
+        return json.dumps(list(self), separators=(",", ":"))
+
+
+def _plan_files(request: PlanRequest, size: MiniBatchSize, done: _Cursor | None) -> Iterator[Planned]:
+    first = 0 if done is None else done.input_number
+    for number in range(first, len(request.inputs)):
+        last = done.path if done is not None and number == first else None
+        for piece in files.split(list_input(request.inputs[number], last), size.amount):
+            yield _mini_batch(piece, str(_Cursor("files", number, piece.fields["files"][-1])))
+
+
+@dataclass(frozen=True)
+class _Tables:
+    request: PlanRequest
+    kind: str
+    size: MiniBatchSize
+
+    def plan(self, done: _Cursor | None) -> Iterator[Planned]:
+        if done is not None and done.after is not None:
+            yield from self._plan_file(Listed(done.input_number, done.path), done.after)
+        behind = None if done is None else (done.input_number, done.path)
+        for listed in list_inputs(self.request.inputs, behind):
+            yield from self._plan_file(listed, None)
+
+    def _plan_file(self, listed: Listed, after: dict[str, int] | None) -> Iterator[Planned]:
+        finished = _Cursor(self.kind, listed.input_number, listed.path)
+        has_rows = after is not None
+        try:
+            for piece in self._split(listed.path, after):
+                yield _mini_batch(piece, str(finished._replace(after=piece.after)))
+                has_rows = True
+        except UnreadableFile as error:
+            yield _failed_item(listed.path, str(error), str(finished))
+            return
+        if not has_rows:
+            yield FileWithoutRows(listed.path, str(finished))
+
+    def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
+        found = kind_of_path(path)
+        if found != self.kind and (found != "files" or self.request.kind is None):
+            raise UnreadableFile(f"{path} is no {self.kind} file, as the input's other files are; leave it out")
+        if self.kind == "parquet":
+            return parquet.split(path, self.size, after)
+        if self.kind == "jsonl":
+            return jsonl.split(path, self.size, self.request.csv_types, after)
+        options = csv.CsvOptions(self.request.csv_header == "present", self.request.csv_types)
+        return csv.split(path, self.size, options, after)
+
+
+def _mini_batch(piece: Piece, cursor: str) -> PlannedMiniBatch:
+    return PlannedMiniBatch(piece.items, encode_slice(piece.fields), piece.affinity, None, cursor)
+
+
+def _failed_item(path: str, message: str, cursor: str) -> PlannedMiniBatch:
+    payload = encode_slice({"kind": "unreadable", "file": path})
+    return PlannedMiniBatch(1, payload, 0, PlannedFailure(UNREADABLE_FILE, message, path), cursor)
+
+
+def _first_file_of(text: str) -> str:
+    """The first file of an input, which exists and may be read unless it is a link that leads nowhere in a folder."""
+    first = next(list_input(text))
+    if os.path.islink(text) and not os.path.exists(text):
+        raise InputRefused(f"input {text!r} is a link that leads nowhere; check the path")
+    if os.path.exists(first) and not os.access(first, os.R_OK):
+        raise InputRefused(f"input {text!r}: the file {first!r} may not be read; grant the permission to do so")
+    return first
+
+
+def _check_columns(request: PlanRequest, firsts: list[str]) -> None:
+    """A column name that no first file has is a slip of the pen."""
+    names: list[str] = []
+    try:
+        for path in firsts:
+            names += csv.read_head(path, request.csv_header == "present").names
+    except (OSError, UnreadableFile):
+        return  # that file becomes a failed item; its columns cannot be told
+    for column in request.csv_types:
+        if column not in names:
+            shown = ", ".join(dict.fromkeys(names)) or "none"
+            raise InputRefused(f"csv_types: {firsts[0]!r} has no column {column!r}; its columns are {shown}")

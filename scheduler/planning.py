@@ -35,6 +35,9 @@ _FLUSH_BYTES = 4 * 2**20
 #: Writes that may be on their way to the disk before the listing waits for it.
 _WRITES_AHEAD = 4
 
+#: Bytes of one mini-batch's slice at most: it travels in one message, beside others.
+_SLICE_LIMIT = 2 * 2**20
+
 _PlanRow = tuple[int, int, int, int, bytes, bytes | None]
 
 
@@ -84,6 +87,10 @@ class Planning:
     def _take(self, planned: PlannedMiniBatch | FileWithoutRows) -> None:
         row = self._row
         row.cursor = planned.cursor
+        if isinstance(planned, PlannedMiniBatch) and len(planned.payload) > _SLICE_LIMIT:
+            raise ValueError(
+                f"one mini-batch names {planned.items} files, too many to send; make mini_batch_size smaller"
+            )
         if isinstance(planned, FileWithoutRows):
             self._empty.append(planned.path)
             return

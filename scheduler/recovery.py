@@ -12,15 +12,14 @@ import structlog
 from batchmesh.errors import BatchmeshError
 
 from . import tables
-from .jobs import JobRecord, failure_proto
+from .jobs import JobRecord
 from .model import Failure, FailureKind, JobState, State
-from .spec import kind_name, limits_of
+from .spec import limits_of
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
     from .publisher import Publisher
     from .store import Store
-    from .tables import JobRow
 
 
 async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, embedded: bool) -> None:
@@ -34,20 +33,18 @@ async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, em
             await _lose(record, store, publisher)
         else:
             row.state = int(State.PENDING) if row.state == State.ENDING else row.state
-            dispatcher.start(record, kind_name(row.input_kind), counts)
+            dispatcher.start(record, counts)
 
 
 async def _lose(record: JobRecord, store: Store, publisher: Publisher) -> None:
-    row: JobRow = record.row
-    sentence = f"The mesh it ran on ended with its last client; `batchmesh resume {row.job_id}` goes on with it."
+    job_id = record.row.job_id
+    sentence = f"The mesh it ran on ended with its last client; `batchmesh resume {job_id}` goes on with it."
     assert record.state is not None
     record.state.error = Failure(FailureKind.MESH_ENDED, sentence)
+    row = record.frozen()
     row.state, row.ended = int(State.LOST), time.time()
-    record.freeze()
-    failure = failure_proto(record.state.error)
-    row.error = failure.SerializeToString() if failure else None
     await asyncio.wrap_future(store.write(tables.set_state(row)))
     try:
-        await publisher.release(row.job_id)
+        await publisher.release(job_id)
     except BatchmeshError as error:  # storage lost it, too: the next job for that folder is told what holds it
-        structlog.get_logger().warning("output_not_released", job=row.job_id, why=str(error))
+        structlog.get_logger().warning("output_not_released", job=job_id, why=str(error))

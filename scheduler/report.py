@@ -58,7 +58,7 @@ def failed_lines(row: ReportRow) -> Iterator[bytes]:
         for path in fields["files"]:
             yield failed_line(item=path, slice_fields=None, count=1, **rest)
     elif row.planned_failure is not None:
-        yield failed_line(item=fields.get("path"), slice_fields=None, count=row.items, **rest)
+        yield failed_line(item=fields.get("file"), slice_fields=None, count=row.items, **rest)
     else:
         yield failed_line(item=None, slice_fields=fields, count=row.items, **rest)
 

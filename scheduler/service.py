@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmesh.errors import (
     BadPageToken,
+    InputRefused,
     JobCommitting,
     JobEnded,
     JobExists,
@@ -27,7 +28,7 @@ from .events import JobCancelled
 from .jobs import JobRecord
 from .model import State
 from .planner import check
-from .spec import KIND_NUMBERS, check_job_id, completed, kind_name, plan_request
+from .spec import KIND_NUMBERS, check_job_id, completed, plan_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         return scheduler_pb2.SubmitJobResponse(job=self._snapshot(record))
 
     async def _accept(self, job_id: str, spec: job_pb2.JobSpec) -> JobRecord:
-        kind = await asyncio.to_thread(check, plan_request(spec))
+        kind = await self._check_input(spec)
         await self._publisher.check_source(spec.source_digest)
         await self._publisher.reserve(job_id, spec)
         statements = tables.add_job(job_id, spec.SerializeToString(), KIND_NUMBERS[kind], time.time())
@@ -79,8 +80,15 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             return await self._record(job_id)
         row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
         record = JobRecord(row, None)
-        self._dispatcher.start(record, kind)
+        self._dispatcher.start(record)
         return record
+
+    @staticmethod
+    async def _check_input(spec: job_pb2.JobSpec) -> str:
+        try:
+            return await asyncio.to_thread(check, plan_request(spec))
+        except ValueError as error:
+            raise InputRefused(str(error)) from None
 
     def _check_attended(self, attended: bool) -> None:
         if self._config.embedded and not attended:
@@ -152,7 +160,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         await asyncio.wrap_future(self._store.write([*tables.reopen_failed(row.number), *tables.set_state(row)]))
         counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=row.job_id)))
         if row.job_id not in self._dispatcher.active:  # two resumes at once are one
-            self._dispatcher.start(record, kind_name(row.input_kind), counts)
+            self._dispatcher.start(record, counts)
         return self._dispatcher.active[row.job_id].record
 
     async def DeleteJob(

@@ -24,8 +24,6 @@ _DEFAULTS: dict[str, int | float | str] = {
     "error_threshold": 0,
     "allowed_failed_count": -1,
     "allowed_failed_percent": 100.0,
-    "process_count_per_node": 0,
-    "node_count": 0,
     "run_invocation_timeout": 60.0,
     "run_max_try": 3,
     "task_overhead_timeout": 30.0,
@@ -40,11 +38,6 @@ _KINDS = {
 }
 KIND_NUMBERS = {name: number for number, name in _KINDS.items()}
 _JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-def kind_name(number: int) -> str:
-    """The planner's name for an InputKind of the proto."""
-    return _KINDS[job_pb2.InputKind.ValueType(number)]
 
 
 def check_job_id(job_id: str) -> None:
@@ -86,12 +79,12 @@ def limits_of(spec: job_pb2.JobSpec) -> Limits:
     )
 
 
-def plan_request(spec: job_pb2.JobSpec, kind: str | None = None) -> PlanRequest:
-    """What the planner needs of a spec; `kind` once it is known."""
+def plan_request(spec: job_pb2.JobSpec) -> PlanRequest:
+    """What the planner needs of a spec."""
     return PlanRequest(
         inputs=tuple(spec.inputs),
-        kind=kind or _KINDS.get(spec.input_kind),
-        mini_batch_size=spec.mini_batch_size,
+        kind=_KINDS.get(spec.input_kind),
+        mini_batch_size=spec.mini_batch_size or None,
         csv_header=spec.csv_header,
         csv_types=dict(spec.csv_types),
     )
@@ -190,7 +183,7 @@ _RULES: dict[str, Callable[[job_pb2.JobSpec], str]] = {
     "run_max_try": _within("run_max_try", 1, 1000),
     "run_invocation_timeout": _seconds("run_invocation_timeout"),
     "task_overhead_timeout": _seconds("task_overhead_timeout"),
-    "progress_update_timeout": _seconds("progress_update_timeout"),
+    "progress_update_timeout": _within("progress_update_timeout", 0.001, 10 * _MAX_TIMEOUT),
     "first_task_creation_timeout": _seconds("first_task_creation_timeout"),
     "logging_level": _one_of("logging_level", "DEBUG", "INFO", "WARNING"),
 }

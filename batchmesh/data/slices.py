@@ -1,4 +1,4 @@
-"""The nouns of an input: how large a mini-batch is, a slice of it by reference, and what a reader gives back.
+"""The nouns of an input: a slice of it by reference, what a splitter tells of one, and what a reader gives back.
 
 Standard library only: workers import this in the user's environment.
 """
@@ -7,15 +7,40 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 #: What a slice is on the wire and in the database: a JSON object whose "kind" names the module that reads it.
 SliceFields = dict[str, Any]
 
 
+class UnreadableSlice(Exception):  # noqa: N818  (what the user reads is the sentence)
+    """The items of a slice cannot be read at all: the file is gone, damaged or no longer what was planned."""
+
+
+class UnreadableFile(Exception):  # noqa: N818
+    """A table file that cannot be split: missing, forbidden, damaged. It becomes one failed item."""
+
+
+class Piece(NamedTuple):
+    """One slice as its splitter yields it.
+
+    `items` counts files or rows, bad rows included. `affinity` is 0 or a number that neighbours share: one worker
+    reads all of them cheapest. `after` is where the next slice of the same file begins, for the splitter alone.
+    """
+
+    items: int
+    fields: SliceFields
+    affinity: int
+    after: dict[str, int]
+
+
 @dataclass(frozen=True)
 class RowFailure:
-    """One row that could not be read. `line` counts from 1 in the file (None where the format has no lines)."""
+    """One row that could not be read.
+
+    `line` is where the row begins, counted from 1 in the file with its header, quoted newlines and empty lines (None
+    where the format has no lines). `row` counts the file's rows from 1, header and empty lines left out.
+    """
 
     file: str
     line: int | None

@@ -34,7 +34,7 @@ def run_by_mesh(tmp_path: Path) -> Callable[..., bytes]:
 
     def run(script: Path, source: Path, file_name: str, *options: str) -> bytes:
         output = tmp_path / "output"
-        places = ["--home", tmp_path / "home", "--input", source, "--output", output]
+        places: list[str | Path] = ["--home", tmp_path / "home", "--input", source, "--output", output]
         command = [BATCHMESH, "run", script, *places, "--append-row-file-name", file_name, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -44,7 +44,9 @@ def upper(paths: list[Path]) -> list[str]:
 
 def test_every_file_gives_its_line_in_input_order(mesh: Mesh, tmp_path: Path) -> None:
     paths = write_files(tmp_path / "in", 503, lambda number: f"text {number}")
-    job = succeeded(run_job(mesh.address, write_script(tmp_path, UPPER), tmp_path / "in", tmp_path / "out", mini_batch_size=5))
+    job = succeeded(
+        run_job(mesh.address, write_script(tmp_path, UPPER), tmp_path / "in", tmp_path / "out", mini_batch_size=5)
+    )
     assert lines(job) == upper(paths)
     assert job.progress.planned_mini_batches == 101
     assert sorted(os.listdir(tmp_path / "out")) == ["job_report", "parallel_run_step.txt"]
@@ -420,7 +422,9 @@ def test_summary_only_counts_and_leaves_the_folder_to_the_script(mesh: Mesh, tmp
         """,
     )
     job = succeeded(
-        run_job(mesh.address, script, tmp_path / "in", tmp_path / "out", mini_batch_size=2, output_action="summary_only")
+        run_job(
+            mesh.address, script, tmp_path / "in", tmp_path / "out", mini_batch_size=2, output_action="summary_only"
+        )
     )
     assert sorted(os.listdir(tmp_path / "out")) == sorted(["job_report", *(path.name for path in paths)])
     assert job.output_path == str(tmp_path / "out")

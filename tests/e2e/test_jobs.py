@@ -84,12 +84,15 @@ def test_a_failed_job_that_is_resumed_runs_only_what_is_missing(mesh: Mesh, tmp_
     script = write_script(
         tmp_path,
         """
-        import os
+        import os, time
 
         def run(mini_batch):
             name = os.path.basename(mini_batch[0])
             open(os.path.join(os.environ["MARKS"], name), "a").write("x")
             if name == "item-00011.txt" and not os.path.exists(os.environ["FIXED"]):
+                deadline = time.monotonic() + 30
+                while not os.path.exists(os.environ["GATE"]) and time.monotonic() < deadline:
+                    time.sleep(0.01)
                 raise RuntimeError("not yet")
             return [name]
         """,
@@ -104,8 +107,14 @@ def test_a_failed_job_that_is_resumed_runs_only_what_is_missing(mesh: Mesh, tmp_
             mini_batch_size=1,
             run_max_try=1,
             process_count_per_node=1,
-            environment_variables={"MARKS": str(marks), "FIXED": str(tmp_path / "fixed")},
+            environment_variables={
+                "MARKS": str(marks),
+                "FIXED": str(tmp_path / "fixed"),
+                "GATE": str(tmp_path / "gate"),
+            },
         )
+        until(client, job.job_id, lambda job: job.progress.succeeded_items == 11)
+        (tmp_path / "gate").touch()
         broken = failed(final(client, job.job_id))
         assert [line["item"] for line in failed_items(broken)] == [str(tmp_path / "in" / "item-00011.txt")]
         (tmp_path / "fixed").touch()
@@ -196,9 +205,7 @@ def test_a_deleted_job_is_unknown_and_its_output_stays(mesh: Mesh, tmp_path: Pat
 def test_jobs_are_listed_the_newest_first(mesh: Mesh, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 1, str)
     script = write_script(tmp_path, "def run(mini_batch):\n    return mini_batch\n")
-    ids = [
-        run_job(mesh.address, script, tmp_path / "in", tmp_path / f"out-{number}").job_id for number in range(3)
-    ]
+    ids = [run_job(mesh.address, script, tmp_path / "in", tmp_path / f"out-{number}").job_id for number in range(3)]
     with Client(mesh.address) as client:
         listed = [job.job_id for job in client.list() if job.job_id in ids]
     assert listed == ids[::-1]

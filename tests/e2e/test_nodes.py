@@ -139,7 +139,7 @@ def test_a_node_that_dies_or_hangs_costs_no_row_and_no_try(two: Mesh, tmp_path: 
         wait_for(lambda: len(client.nodes()) == 1, "the node's lease to end")
         gate.open()
         done = succeeded(final(client, job.job_id))
-        victim.kill()
+    two.services[-1].kill()
     assert names(lines(done)) == [path.name for path in paths]
     assert done.progress.retried_attempts == 0
     adds_up(done)

@@ -88,7 +88,9 @@ def test_each_format_goes_in_and_out(mesh: Mesh, tmp_path: Path, kind: str, outp
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 def test_a_table_into_text_is_what_a_loop_over_its_slices_writes(mesh: Mesh, tmp_path: Path, kind: str) -> None:
-    script = write_script(tmp_path, "def run(mini_batch):\n    return [f'{row.id} {row.price}' for row in mini_batch.itertuples()]\n")
+    script = write_script(
+        tmp_path, "def run(mini_batch):\n    return [f'{row.id} {row.price}' for row in mini_batch.itertuples()]\n"
+    )
     job = succeeded(
         run_job(mesh.address, script, write_table(tmp_path / "in", kind), tmp_path / "out", mini_batch_size="1000 rows")
     )
@@ -97,7 +99,7 @@ def test_a_table_into_text_is_what_a_loop_over_its_slices_writes(mesh: Mesh, tmp
 
 
 def test_quoted_newlines_commas_and_quotes_never_cut_a_record(mesh: Mesh, tmp_path: Path) -> None:
-    texts = ['plain', 'a,b', 'two\nlines', 'say "hi"', 'cr\r\nlf', '"', ',', '\n', 'ünï', "it's 5\" wide"] * 300
+    texts = ["plain", "a,b", "two\nlines", 'say "hi"', "cr\r\nlf", '"', ",", "\n", "ünï", "it's 5\" wide"] * 300
     path = tmp_path / "in.csv"
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.writer(file, lineterminator="\r\n")
@@ -115,7 +117,9 @@ def test_quoted_newlines_commas_and_quotes_never_cut_a_record(mesh: Mesh, tmp_pa
 def test_gzip_tsv_without_header_is_one_slice(mesh: Mesh, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "in.tsv.gz", "wt") as file:
         file.write("1\tx\n2\ty\n")
-    script = write_script(tmp_path, "def run(mini_batch):\n    return [list(row) for row in mini_batch.values.tolist()]\n")
+    script = write_script(
+        tmp_path, "def run(mini_batch):\n    return [list(row) for row in mini_batch.values.tolist()]\n"
+    )
     job = succeeded(run_job(mesh.address, script, tmp_path / "in.tsv.gz", tmp_path / "out", csv_header="absent"))
     assert lines(job) == ["[1, 'x']", "[2, 'y']"]
 
@@ -123,7 +127,9 @@ def test_gzip_tsv_without_header_is_one_slice(mesh: Mesh, tmp_path: Path) -> Non
 def test_types_are_the_same_in_each_mini_batch_and_can_be_given(mesh: Mesh, tmp_path: Path) -> None:
     rows = [f"{number},{'' if number == 900 else number},{number:04}" for number in range(1000)]
     (tmp_path / "in.csv").write_text("\n".join(["id,gap,code", *rows]) + "\n")
-    script = write_script(tmp_path, "def run(mini_batch):\n    return [str(dict(mini_batch.dtypes.astype(str)))] * len(mini_batch)\n")
+    script = write_script(
+        tmp_path, "def run(mini_batch):\n    return [str(dict(mini_batch.dtypes.astype(str)))] * len(mini_batch)\n"
+    )
     job = succeeded(
         run_job(
             mesh.address,
@@ -159,7 +165,10 @@ def test_rows_that_cannot_be_read_are_named_and_the_others_go_on(mesh: Mesh, tmp
     )
     assert lines(job) == [str(number) for number in range(1000) if number not in (100, 200)]
     named = failed_items(job)
-    assert [(line["item"]["line"], line["kind"]) for line in named] == [(102, "UNREADABLE_ROW"), (202, "UNREADABLE_ROW")]
+    assert [(line["item"]["line"], line["kind"]) for line in named] == [
+        (102, "UNREADABLE_ROW"),
+        (202, "UNREADABLE_ROW"),
+    ]
     assert {line["item"]["file"] for line in named} == {str(tmp_path / "in.csv")}
     assert job.progress.failed_mini_batches == 0
     adds_up(job)
@@ -222,7 +231,9 @@ def test_each_of_a_million_rows_comes_back_once(mesh: Mesh, tmp_path: Path) -> N
     count = 1_000_000
     table = pa.table({"id": pa.array(range(count)), "value": pa.array([1.5] * count)})
     pyarrow.csv.write_csv(table, tmp_path / "in.csv")
-    script = write_script(tmp_path, "def run(mini_batch):\n    return mini_batch.assign(value=mini_batch['value'] * 2)\n")
+    script = write_script(
+        tmp_path, "def run(mini_batch):\n    return mini_batch.assign(value=mini_batch['value'] * 2)\n"
+    )
     job = succeeded(
         run_job(
             mesh.address,

@@ -34,6 +34,7 @@ class Service:
         """SIGTERM, and the exit status; a service that does not end in time is killed and fails the test."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)
         try:
             return self.process.wait(END)
         except subprocess.TimeoutExpired:

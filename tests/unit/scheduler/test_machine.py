@@ -172,9 +172,7 @@ def test_a_job_over_its_threshold_fails_with_the_first_traceback() -> None:
     assert ClosePool(JOB, "a", abort=True) in commands
     error = drive.job.error
     assert error is not None
-    assert error.message == (
-        "10 items failed, more than error_threshold=0 bears; the first failure: ValueError: no"
-    )
+    assert error.message == ("10 items failed, more than error_threshold=0 bears; the first failure: ValueError: no")
     assert error.traceback == RAISED.traceback
     drive.tell(OutputCommitted(JOB))
     assert drive.job.state is State.FAILED

@@ -1,0 +1,202 @@
+"""An agent's service on the test's own event loop, with real workers, real gRPC and a tiny storage; and the scheduler's end
+of a stream to it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batchmesh import rpc
+from batchmesh.agent.budget import Budget
+from batchmesh.agent.config import Config
+from batchmesh.agent.job import Node
+from batchmesh.agent.pools import Pools
+from batchmesh.agent.service import SERVICE_NAME, AgentService
+from batchmesh.agent.sources import Sources
+from batchmesh.agent.storages import Storages
+from batchmesh.data.slices import encode_slice
+from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2
+
+from .tiny_storage import TinyStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+#: Seconds in which anything that these tests wait for has long happened.
+PATIENCE = 30.0
+
+
+@dataclass
+class Outcome:
+    """One attempt's end, and its frame if it has one."""
+
+    attempt_id: int
+    place: tuple[str, int, int]
+    rows: int
+    succeeded: int
+    failed: int
+    process: int
+    run_us: int
+    failure: job_pb2.Failure | None
+
+
+@dataclass
+class AgentNode:
+    """The node under test."""
+
+    address: str
+    storage_address: str
+    storage: TinyStorage
+    node: Node
+    service: AgentService
+    channel: Any
+
+    def frame(self, job_id: str, outcome: Outcome) -> bytes:
+        """The bytes that storage holds at the outcome's place."""
+        segment, offset, length = outcome.place
+        return bytes(self.storage.segments[job_id, segment][offset : offset + length])
+
+    async def open(self, job_id: str, files: Mapping[str, str], processes: int = 0, **spec: Any) -> Stream:
+        """Opens a job whose source holds `files`, the entry script being score.py unless `spec` says otherwise."""
+        spec.setdefault("entry_script", "score.py")
+        spec.setdefault("output", "/nowhere")
+        digest = self.storage.add_source(files)
+        request = agent_pb2.RunMiniBatchesRequest(
+            open=agent_pb2.OpenPool(
+                job_id=job_id,
+                spec=job_pb2.JobSpec(source_digest=digest, **spec),
+                storage_address=self.storage_address,
+                processes=processes,
+            )
+        )
+        call = agent_pb2_grpc.AgentServiceStub(self.channel).RunMiniBatches()
+        await call.write(request)
+        return Stream(call)
+
+
+@dataclass
+class Stream:
+    """The scheduler's end: sends mini-batches as credits allow, and gathers what comes back."""
+
+    call: Any
+    credits: int = 0
+    most_credits: int = 0
+    phases: list[int] = field(default_factory=list)
+    status: agent_pb2.PoolStatus = field(default_factory=agent_pb2.PoolStatus)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    ended: bool = False
+    error: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self._waiting: list[tuple[int, int, int, bytes, int]] = []
+        self._changed = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    async def run(self, *paths: list[str], first: int = 1, affinities: list[int] | None = None) -> None:
+        """Dispatches mini-batches of these paths as credits come; attempt and mini-batch ids count from `first`."""
+        for at, each in enumerate(paths):
+            payload = encode_slice({"kind": "files", "files": each})
+            self._waiting.append((first + at, first + at, 1, payload, affinities[at] if affinities else 0))
+        await self._dispatch()
+
+    async def abort(self, *attempt_ids: int) -> None:
+        await self.call.write(agent_pb2.RunMiniBatchesRequest(abort=attempt_ids))
+
+    async def abort_all(self) -> None:
+        await self.call.write(agent_pb2.RunMiniBatchesRequest(abort_all=True))
+
+    async def until(self, holds: Callable[[Stream], object]) -> None:
+        """Waits for what the stream brings. Errors: TimeoutError."""
+        async with asyncio.timeout(PATIENCE), self._changed:
+            await self._changed.wait_for(lambda: holds(self))
+
+    async def outcomes_of(self, count: int) -> dict[int, Outcome]:
+        """All outcomes, once there are so many."""
+        await self.until(lambda stream: len(stream.outcomes) >= count)
+        return self.outcomes
+
+    async def finish(self) -> None:
+        """Half-closes, and waits until the agent has ended the stream."""
+        await self.call.done_writing()
+        await self.until(lambda stream: stream.ended)
+        assert self.error is None, self.error
+
+    async def _dispatch(self) -> None:
+        ready, self._waiting = self._waiting[: self.credits], self._waiting[self.credits :]
+        if ready:
+            self.credits -= len(ready)
+            ids, numbers, tries, payloads, affinities = zip(*ready, strict=True)
+            dispatch = agent_pb2.Dispatch(
+                attempt_id=ids, mini_batch=numbers, try_number=tries, payload=payloads, affinity=affinities
+            )
+            await self.call.write(agent_pb2.RunMiniBatchesRequest(dispatch=dispatch))
+
+    async def _read(self) -> None:
+        try:
+            async for response in self.call:
+                self._take(response)
+                await self._dispatch()
+                async with self._changed:
+                    self._changed.notify_all()
+        except Exception as error:  # noqa: BLE001 kept for the test that waits
+            self.error = error
+        except asyncio.CancelledError:
+            self.error = RuntimeError("cancelled")
+        self.ended = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, response: agent_pb2.RunMiniBatchesResponse) -> None:
+        if response.HasField("pool"):
+            self.status = response.pool
+            self.phases.append(response.pool.phase)
+        self.credits += response.credits
+        self.most_credits = max(self.most_credits, self.credits)
+        failures = {each.attempt_id: each.failure for each in response.outcomes.failures}
+        told = response.outcomes
+        for at, attempt_id in enumerate(told.attempt_id):
+            assert attempt_id not in self.outcomes, "an attempt ends once"
+            self.outcomes[attempt_id] = Outcome(
+                attempt_id,
+                (told.segment, told.offset[at], told.length[at]),
+                told.rows[at],
+                told.succeeded_items[at],
+                told.failed_items[at],
+                told.process[at],
+                told.run_us[at],
+                failures.get(attempt_id),
+            )
+
+
+@asynccontextmanager
+async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
+    """An agent with 2 slots, and its storage. `settings` are Config's; no worker outlives it."""
+    storage_address, address = f"unix:{folder}/storage", f"unix:{folder}/agent"
+    storage = TinyStorage()
+    storage_server = await storage.serve(storage_address)
+    config = Config(
+        **{"scheduler": "unix:/nowhere", "work": folder / "work", "slots": 2, "log_interval": 0.05, **settings}
+    )
+    sources = Sources(config.work / "sources", config.source_cache_bytes, config.source_timeout)
+    node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
+    storages = Storages()
+    service = AgentService(config, node, storages)
+    server, _ = rpc.new_server(service.register, [SERVICE_NAME])
+    server.add_insecure_port(address)
+    await server.start()
+    clock = asyncio.create_task(service.tick_forever())
+    channel = rpc.open_channel(address)
+    try:
+        yield AgentNode(address, storage_address, storage, node, service, channel)
+    finally:
+        await channel.close()
+        await server.stop(1.0)
+        node.pools.kill_all()
+        async with asyncio.timeout(PATIENCE):
+            await node.pools.end_all()
+        clock.cancel()
+        await storages.close()
+        await storage_server.stop(1.0)

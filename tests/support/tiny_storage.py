@@ -1,0 +1,92 @@
+"""A storage in memory behind real gRPC: enough of it for an agent, with knobs for what a real one does when it is ill."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import tarfile
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from batchmesh import errors, rpc
+from batchmesh.v1 import storage_pb2, storage_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
+    """Keeps artifacts, segments and logs as bytes. `takes` is cleared to make it stop acknowledging."""
+
+    def __init__(self) -> None:
+        self.artifacts: dict[str, bytes] = {}
+        self.segments: dict[tuple[str, str], bytearray] = defaultdict(bytearray)
+        self.logs: dict[tuple[str, str], bytearray] = defaultdict(bytearray)
+        self.reads = 0
+        self.messages = 0
+        self.takes = asyncio.Event()
+        self.takes.set()
+        #: So many next messages are written but the stream ends with an error before their acknowledgement.
+        self.break_after_writing = 0
+
+    def add_source(self, files: Mapping[str, str]) -> str:
+        """Stores a source folder with these files; returns its digest."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, text in files.items():
+                data = text.encode()
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        self.artifacts[digest] = buffer.getvalue()
+        return digest
+
+    def log(self, job_id: str, stream: str) -> str:
+        """What all workers of a job have printed there."""
+        found = [data for (job, name), data in sorted(self.logs.items()) if job == job_id and f"/{stream}/" in name]
+        return b"".join(found).decode(errors="replace")
+
+    async def serve(self, address: str) -> Any:
+        """A started server at `address`."""
+        name = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
+        server, _ = rpc.new_server(
+            lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(self, server), [name]
+        )
+        server.add_insecure_port(address)
+        await server.start()
+        return server
+
+    async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[storage_pb2.ReadArtifactResponse]:  # type: ignore[override]
+        self.reads += 1
+        data = self.artifacts.get(request.digest)
+        if data is None:
+            raise errors.NoArtifact(f"There is no artifact {request.digest}.")
+        for at in range(0, len(data), rpc.PIECE):
+            yield storage_pb2.ReadArtifactResponse(data=data[at : at + rpc.PIECE])
+
+    async def WriteSegments(  # type: ignore[override]
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[storage_pb2.WriteSegmentsResponse]:
+        key = ("", "")
+        async for request in request_iterator:
+            await self.takes.wait()
+            self.messages += 1
+            if request.segment:
+                key = (request.job_id, request.segment)
+            segment = self.segments[key]
+            if request.offset > len(segment):
+                raise errors.Gap(f"{key} ends at {len(segment)}, before {request.offset}.")
+            segment += request.block[len(segment) - request.offset :]
+            if self.break_after_writing:
+                self.break_after_writing -= 1
+                raise errors.DiskFull("The disk is full, says the test.")
+            yield storage_pb2.WriteSegmentsResponse(durable=len(segment))
+
+    async def AppendLog(self, request: Any, context: Any) -> storage_pb2.AppendLogResponse:  # type: ignore[override]
+        kept = self.logs[request.job_id, request.name]
+        if request.offset > len(kept):
+            raise errors.Gap(f"{request.name} ends at {len(kept)}.")
+        kept += request.data[len(kept) - request.offset :]
+        return storage_pb2.AppendLogResponse(size=len(kept))
