@@ -114,7 +114,7 @@ class StorageServiceServicer:
     def WriteSegments(self, request_iterator, context):
         """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
         durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-        Errors: INVALID_ARGUMENT (BAD_SEGMENT_NAME), OUT_OF_RANGE (SEGMENT_GAP: an offset past the end of the segment),
+        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
         RESOURCE_EXHAUSTED (DISK_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,8 +124,8 @@ class StorageServiceServicer:
     def ReserveOutput(self, request, context):
         """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
         creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
-        Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED, metadata "job": the other job),
-        PERMISSION_DENIED (OUTPUT_UNWRITABLE).
+        Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
+        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +133,7 @@ class StorageServiceServicer:
 
     def ReleaseOutput(self, request, context):
         """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
+        Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +144,7 @@ class StorageServiceServicer:
         of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
         folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
         Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved).
+        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,14 +183,14 @@ class StorageServiceServicer:
 
     def AppendLog(self, request, context):
         """Called by agents: adds to a log of a job. Idempotent by offset: what is already there is not added again.
-        Errors: OUT_OF_RANGE (LOG_GAP), INVALID_ARGUMENT (BAD_LOG_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
+        Errors: OUT_OF_RANGE (GAP), INVALID_ARGUMENT (BAD_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLogs(self, request, context):
-        """Called by clients. Errors: none; a job without logs has none.
+        """Called by clients. A job without logs has none. Errors: INVALID_ARGUMENT (BAD_NAME).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +205,7 @@ class StorageServiceServicer:
 
     def DeleteJob(self, request, context):
         """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
+        Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

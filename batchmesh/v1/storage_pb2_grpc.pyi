@@ -36,23 +36,25 @@ class StorageServiceStub:
     WriteSegments: _grpc.StreamStreamMultiCallable[_storage_pb2.WriteSegmentsRequest, _storage_pb2.WriteSegmentsResponse]
     """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
     durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-    Errors: INVALID_ARGUMENT (BAD_SEGMENT_NAME), OUT_OF_RANGE (SEGMENT_GAP: an offset past the end of the segment),
+    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
     RESOURCE_EXHAUSTED (DISK_FULL).
     """
     ReserveOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
     creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
-    Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED, metadata "job": the other job),
-    PERMISSION_DENIED (OUTPUT_UNWRITABLE).
+    Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
+    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
     """
     ReleaseOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReleaseOutputRequest, _storage_pb2.ReleaseOutputResponse]
-    """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent."""
+    """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
+    Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+    """
     CommitOutput: _grpc.StreamUnaryMultiCallable[_storage_pb2.CommitOutputRequest, _storage_pb2.CommitOutputResponse]
     """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
     of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
     folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
     Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved).
+    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
     """
     ReadOutput: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
@@ -70,14 +72,16 @@ class StorageServiceStub:
     """
     AppendLog: _grpc.UnaryUnaryMultiCallable[_storage_pb2.AppendLogRequest, _storage_pb2.AppendLogResponse]
     """Called by agents: adds to a log of a job. Idempotent by offset: what is already there is not added again.
-    Errors: OUT_OF_RANGE (LOG_GAP), INVALID_ARGUMENT (BAD_LOG_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
+    Errors: OUT_OF_RANGE (GAP), INVALID_ARGUMENT (BAD_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
     """
     ListLogs: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListLogsRequest, _storage_pb2.ListLogsResponse]
-    """Called by clients. Errors: none; a job without logs has none."""
+    """Called by clients. A job without logs has none. Errors: INVALID_ARGUMENT (BAD_NAME)."""
     ReadLog: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadLogRequest, _storage_pb2.ReadLogResponse]
     """Called by clients. Errors: NOT_FOUND (NO_LOG)."""
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceDeleteJobRequest, _storage_pb2.StorageServiceDeleteJobResponse]
-    """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent."""
+    """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
+    Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+    """
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
@@ -87,23 +91,25 @@ class StorageServiceAsyncStub(StorageServiceStub):
     WriteSegments: _aio.StreamStreamMultiCallable[_storage_pb2.WriteSegmentsRequest, _storage_pb2.WriteSegmentsResponse]  # type: ignore[assignment]
     """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
     durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-    Errors: INVALID_ARGUMENT (BAD_SEGMENT_NAME), OUT_OF_RANGE (SEGMENT_GAP: an offset past the end of the segment),
+    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
     RESOURCE_EXHAUSTED (DISK_FULL).
     """
     ReserveOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
     creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
-    Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED, metadata "job": the other job),
-    PERMISSION_DENIED (OUTPUT_UNWRITABLE).
+    Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
+    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
     """
     ReleaseOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReleaseOutputRequest, _storage_pb2.ReleaseOutputResponse]  # type: ignore[assignment]
-    """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent."""
+    """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
+    Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+    """
     CommitOutput: _aio.StreamUnaryMultiCallable[_storage_pb2.CommitOutputRequest, _storage_pb2.CommitOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
     of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
     folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
     Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved).
+    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
     """
     ReadOutput: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]  # type: ignore[assignment]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
@@ -121,14 +127,16 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     AppendLog: _aio.UnaryUnaryMultiCallable[_storage_pb2.AppendLogRequest, _storage_pb2.AppendLogResponse]  # type: ignore[assignment]
     """Called by agents: adds to a log of a job. Idempotent by offset: what is already there is not added again.
-    Errors: OUT_OF_RANGE (LOG_GAP), INVALID_ARGUMENT (BAD_LOG_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
+    Errors: OUT_OF_RANGE (GAP), INVALID_ARGUMENT (BAD_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
     """
     ListLogs: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListLogsRequest, _storage_pb2.ListLogsResponse]  # type: ignore[assignment]
-    """Called by clients. Errors: none; a job without logs has none."""
+    """Called by clients. A job without logs has none. Errors: INVALID_ARGUMENT (BAD_NAME)."""
     ReadLog: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadLogRequest, _storage_pb2.ReadLogResponse]  # type: ignore[assignment]
     """Called by clients. Errors: NOT_FOUND (NO_LOG)."""
     DeleteJob: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceDeleteJobRequest, _storage_pb2.StorageServiceDeleteJobResponse]  # type: ignore[assignment]
-    """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent."""
+    """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
+    Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+    """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -147,7 +155,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.WriteSegmentsResponse], _abc.AsyncIterator[_storage_pb2.WriteSegmentsResponse]]:
         """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
         durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-        Errors: INVALID_ARGUMENT (BAD_SEGMENT_NAME), OUT_OF_RANGE (SEGMENT_GAP: an offset past the end of the segment),
+        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
         RESOURCE_EXHAUSTED (DISK_FULL).
         """
 
@@ -159,8 +167,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.ReserveOutputResponse, _abc.Awaitable[_storage_pb2.ReserveOutputResponse]]:
         """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
         creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
-        Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED, metadata "job": the other job),
-        PERMISSION_DENIED (OUTPUT_UNWRITABLE).
+        Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
+        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
         """
 
     @_abc_1.abstractmethod
@@ -169,7 +177,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ReleaseOutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ReleaseOutputResponse, _abc.Awaitable[_storage_pb2.ReleaseOutputResponse]]:
-        """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent."""
+        """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
+        Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+        """
 
     @_abc_1.abstractmethod
     def CommitOutput(
@@ -181,7 +191,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
         folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
         Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved).
+        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
         """
 
     @_abc_1.abstractmethod
@@ -229,7 +239,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.AppendLogResponse, _abc.Awaitable[_storage_pb2.AppendLogResponse]]:
         """Called by agents: adds to a log of a job. Idempotent by offset: what is already there is not added again.
-        Errors: OUT_OF_RANGE (LOG_GAP), INVALID_ARGUMENT (BAD_LOG_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
+        Errors: OUT_OF_RANGE (GAP), INVALID_ARGUMENT (BAD_NAME), RESOURCE_EXHAUSTED (DISK_FULL, LOG_FULL).
         """
 
     @_abc_1.abstractmethod
@@ -238,7 +248,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ListLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListLogsResponse, _abc.Awaitable[_storage_pb2.ListLogsResponse]]:
-        """Called by clients. Errors: none; a job without logs has none."""
+        """Called by clients. A job without logs has none. Errors: INVALID_ARGUMENT (BAD_NAME)."""
 
     @_abc_1.abstractmethod
     def ReadLog(
@@ -254,6 +264,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.StorageServiceDeleteJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.StorageServiceDeleteJobResponse, _abc.Awaitable[_storage_pb2.StorageServiceDeleteJobResponse]]:
-        """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent."""
+        """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
+        Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+        """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

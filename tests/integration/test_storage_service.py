@@ -40,7 +40,7 @@ class Storage:
         ready, told = os.pipe()
         command = [sys.executable, "-m", "batchmesh.storage", "--listen", "127.0.0.1:0", "--root", str(root)]
         self.process = subprocess.Popen(
-            [*command, "--ready-fd", str(told), "--log-level", "ERROR", *options], pass_fds=[told]
+            [*command, "--ready-fd", str(told), "--log-level", "ERROR", "--end-with-parent", *options], pass_fds=[told]
         )
         os.close(told)
         with os.fdopen(ready) as pipe:
@@ -190,10 +190,11 @@ def test_failed_lines_of_frames_and_of_mini_batches_are_merged_in_order(storage:
     with (output / "job_report" / "processed_mini-batches.csv").open() as file:
         header, row = csv.reader(file)
     assert header == [
-        "id", "tries", "process", "start", "total", "succeeded", "failed", "elapsed", "run() seconds", "status", "error",
+        "id", "tries", "process", "start", "total", "succeeded", "failed", "elapsed", "run() seconds", "status",
+        "error",
     ]  # fmt: skip
     assert row == [
-        "0", "2", "n1/process003", "1970-01-01T00:00:01.500000+00:00", "2", "1", "1", "2.000000", "1.000000",
+        "0", "2", "n1/process003", "1970-01-01T00:00:01.500000Z", "2", "1", "1", "2.000000", "1.000000",
         "Succeeded", "short, return",
     ]  # fmt: skip
 

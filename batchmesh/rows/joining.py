@@ -1,0 +1,59 @@
+"""Storage's side of the formats: how the frames of a job become one output file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from batchmesh.segment import Buffer
+
+
+class RowWriter(Protocol):
+    """Writes the rows of one output file; the joined columns are settled."""
+
+    def moves(self, schema: bytes) -> bool:
+        """Whether the body of a frame with this schema goes into the file as it is."""
+
+    def write(self, schema: bytes, body: Buffer) -> None:
+        """Adds the rows of a frame. A body that moves may come in several pieces; any other comes whole."""
+
+    def close(self) -> None:
+        """Writes what was kept back; the file itself stays open."""
+
+
+class Join(Protocol):
+    """The joined columns of the frames seen so far."""
+
+    def learn(self, schema: bytes) -> bool:
+        """Takes the schema of a frame in; returns whether a file begun before no longer fits. Raises ValueError
+        when it is none."""
+
+    def columns(self) -> list[str]:
+        """Names of the joined columns, in order; empty for text."""
+
+    def joined_to_string(self) -> list[str]:
+        """Names of columns that became string because values met in them that do not join."""
+
+    def writer(self, out: BinaryIO) -> RowWriter:
+        """Begins a file with the columns joined so far."""
+
+
+def joining_for(append_row_file_name: str) -> Join:
+    """The other side of rendering.renderer_for: the same extension picks the same format."""
+    extension = os.path.splitext(append_row_file_name)[1].lower()
+    if extension == ".csv":
+        from batchmesh.rows.csv import CsvJoin
+
+        return CsvJoin()
+    if extension == ".jsonl":
+        from batchmesh.rows.jsonl import JsonLinesJoin
+
+        return JsonLinesJoin()
+    if extension == ".parquet":
+        from batchmesh.rows.parquet import ParquetJoin
+
+        return ParquetJoin()
+    from batchmesh.rows.txt import TextJoin
+
+    return TextJoin()

@@ -1,0 +1,69 @@
+"""The report of a job: summary.json, processed_mini-batches.csv and, if something failed, failed_items.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from .disk import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .spool import Spool
+
+
+class FailedItems:
+    """failed_items.jsonl: the lines that frames carry and those of mini-batches that failed whole, in their order."""
+
+    def __init__(self, path: Path, whole: Iterator[tuple[int, bytes]]) -> None:
+        self._file = path.open("wb", 2**20)
+        self._path = path
+        self._whole = whole
+        self._next = next(whole, None)
+
+    def add(self, mini_batch: int, lines: bytes) -> None:
+        """Lines of a frame. Frames come in the order of their mini-batches."""
+        while self._next is not None and self._next[0] < mini_batch:
+            self._write_next()
+        self._file.write(lines)
+
+    def complete(self) -> None:
+        """Writes the rest; no line at all, no file."""
+        while self._next is not None:
+            self._write_next()
+        self.close()
+        if not self._path.stat().st_size:
+            self._path.unlink()
+
+    def close(self) -> None:
+        """Closes the file, complete or not."""
+        self._file.close()
+
+    def _write_next(self) -> None:
+        assert self._next is not None, "the callers look"
+        self._file.write(self._next[1])
+        self._next = next(self._whole, None)
+
+
+def write_report(folder: Path, summary: dict[str, Any], spool: Spool) -> None:
+    """Completes a folder that FailedItems has written to, durably."""
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(spool.processed, folder / "processed_mini-batches.csv")
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def publish_report(folder: Path, hidden: Path, displaced: Path) -> None:
+    """Puts the hidden report in the place of `folder`; what was there goes by way of `displaced`."""
+    if folder.exists():
+        folder.rename(displaced)
+    hidden.rename(folder)
+    sync_folder(folder.parent)
+    if displaced.is_dir():
+        shutil.rmtree(displaced)
