@@ -1,5 +1,7 @@
-"""An agent's service on the test's own event loop, with real workers, real gRPC and a tiny storage; and the scheduler's end
-of a stream to it."""
+"""An agent's service on the test's own event loop, with real workers, real gRPC and a tiny storage.
+
+And the scheduler's end of a stream to it.
+"""
 
 from __future__ import annotations
 
@@ -175,7 +177,7 @@ class Stream:
 async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
     """An agent with 2 slots, and its storage. `settings` are Config's; no worker outlives it."""
     storage_address, address = f"unix:{folder}/storage", f"unix:{folder}/agent"
-    storage = TinyStorage()
+    storage = TinyStorage()  # type: ignore[abstract]
     storage_server = await storage.serve(storage_address)
     config = Config(
         **{"scheduler": "unix:/nowhere", "work": folder / "work", "slots": 2, "log_interval": 0.05, **settings}

@@ -1,4 +1,4 @@
-"""A storage in memory behind real gRPC: enough of it for an agent, with knobs for what a real one does when it is ill."""
+"""A storage in memory behind real gRPC: enough for an agent, with knobs for what a real one does when it is ill."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         await server.start()
         return server
 
-    async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[storage_pb2.ReadArtifactResponse]:  # type: ignore[override]
+    async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[storage_pb2.ReadArtifactResponse]:
         self.reads += 1
         data = self.artifacts.get(request.digest)
         if data is None:
@@ -66,7 +66,7 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         for at in range(0, len(data), rpc.PIECE):
             yield storage_pb2.ReadArtifactResponse(data=data[at : at + rpc.PIECE])
 
-    async def WriteSegments(  # type: ignore[override]
+    async def WriteSegments(
         self, request_iterator: Any, context: Any
     ) -> AsyncIterator[storage_pb2.WriteSegmentsResponse]:
         key = ("", "")
@@ -84,7 +84,7 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
                 raise errors.DiskFull("The disk is full, says the test.")
             yield storage_pb2.WriteSegmentsResponse(durable=len(segment))
 
-    async def AppendLog(self, request: Any, context: Any) -> storage_pb2.AppendLogResponse:  # type: ignore[override]
+    async def AppendLog(self, request: Any, context: Any) -> storage_pb2.AppendLogResponse:
         kept = self.logs[request.job_id, request.name]
         if request.offset > len(kept):
             raise errors.Gap(f"{request.name} ends at {len(kept)}.")

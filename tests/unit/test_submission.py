@@ -1,0 +1,64 @@
+"""What a client checks of a job before any mesh sees it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from batchmesh.errors import SpecRefused
+from batchmesh.submission import Settings, Submission
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "score.py"
+    path.write_text("def run(mini_batch): return mini_batch")
+    return path
+
+
+def test_paths_become_absolute_and_urls_stay(script: Path) -> None:
+    spec = Submission.prepare(script, ["images", "s3://bucket/x"], "scores").spec
+    assert spec.inputs == (os.path.abspath("images"), "s3://bucket/x")
+    assert spec.output == os.path.abspath("scores")
+
+
+def test_one_input_needs_no_list(script: Path) -> None:
+    assert Submission.prepare(script, "images", "scores").spec.inputs == (os.path.abspath("images"),)
+
+
+def test_settings_reach_the_spec(script: Path) -> None:
+    settings: Settings = {
+        "mini_batch_size": 5,
+        "output_action": "Summary_Only",
+        "input_type": "csv",
+        "arguments": ["--task_overhead_timeout", "7", "--model", "m"],
+        "error_threshold": None,
+    }
+    spec = Submission.prepare(script, "in", "out", **settings).spec
+    assert (spec.mini_batch_size, spec.output_action, spec.input_kind) == ("5", "summary_only", "csv")
+    assert (spec.arguments, spec.task_overhead_timeout, spec.error_threshold) == (("--model", "m"), 7.0, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"minibatch_size": 5}, "did you mean 'mini_batch_size'"),
+        ({"output_action": "print"}, "append_row or summary_only"),
+        ({"input_type": "xml"}, "files, csv, parquet or jsonl"),
+        ({"task_overhead_timeout": 5.0, "arguments": ["--task_overhead_timeout", "7"]}, "given twice"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(script: Path, settings: Any, sentence: str) -> None:
+    with pytest.raises(SpecRefused, match=sentence):
+        Submission.prepare(script, "in", "out", **settings)
+
+
+def test_a_given_source_directory_keeps_the_jobs_data(tmp_path: Path, script: Path) -> None:
+    assert Submission.prepare(script, tmp_path / "in", tmp_path / "out").source.leave_out
+    kept = Submission.prepare("score.py", tmp_path / "in", tmp_path / "out", source_directory=tmp_path)
+    assert not kept.source.leave_out
