@@ -1,7 +1,7 @@
 """One line of failed_items.jsonl: what failed, how much of it, and why.
 
-Workers write the lines of rows they could not read and of short returns; the scheduler those of mini-batches that failed
-whole. Standard library only: workers import this in the user's environment.
+Workers write the lines of rows they could not read and of short returns; the scheduler those of mini-batches that
+failed whole. Standard library only: workers import this in the user's environment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def failed_line(
 ) -> bytes:
     """One JSON object, ended by a newline.
 
-    `item` is a path, or file, line, row and column of a row, or None where only the slice is known. `count` is the number
-    of items that the line stands for, `tries` how often run() was tried on them (0 if never).
+    `item` is a path, or file, line, row and column of a row, or None where only the slice is known. `count` is the
+    number of items that the line stands for, `tries` how often run() was tried on them (0 if never).
     """
     fields = {
         "item": item,

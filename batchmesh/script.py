@@ -17,40 +17,38 @@ if TYPE_CHECKING:
 #: The file beside the script with keyword arguments for pandas.DataFrame.to_csv, as ParallelRunStep reads it.
 SETTINGS_FILE = "parallel_run_step.settings.json"
 
-#: Flags that batchmesh itself puts into the script's argv.
-RESERVED = frozenset({
-    "--allowed_failed_count",
-    "--allowed_failed_percent",
-    "--append_row_file_name",
-    "--error_threshold",
-    "--input_format",
-    "--logging_level",
-    "--mini_batch_size",
-    "--node_count",
-    "--output",
-    "--output_action",
-    "--partition_keys",
-    "--process_count_per_node",
-    "--run_invocation_timeout",
-    "--run_max_try",
-})
+#: Flags that batchmesh itself puts into the script's argv; the agent's `own_flags` and --output.
+RESERVED = frozenset(
+    {
+        "--error_threshold",
+        "--logging_level",
+        "--mini_batch_size",
+        "--output",
+        "--process_count_per_node",
+        "--run_invocation_timeout",
+        "--run_max_try",
+    }
+)
 
-_TO_CSV = frozenset({
-    "sep",
-    "na_rep",
-    "float_format",
-    "columns",
-    "header",
-    "index",
-    "index_label",
-    "quoting",
-    "quotechar",
-    "lineterminator",
-    "date_format",
-    "doublequote",
-    "escapechar",
-    "decimal",
-})
+_TO_CSV = frozenset(
+    {
+        "sep",
+        "na_rep",
+        "float_format",
+        "columns",
+        "header",
+        "index",
+        "index_label",
+        "quoting",
+        "quotechar",
+        "lineterminator",
+        "date_format",
+        "doublequote",
+        "encoding",
+        "escapechar",
+        "decimal",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str
         argument = waiting.pop(0)
         name, equals, value = argument.partition("=")
         if name in RESERVED:
-            raise _refused(f"The script argument {name} is reserved: batchmesh itself puts {name} into argv; rename it.")
+            raise _refused(
+                f"The script argument {name} is reserved: batchmesh itself puts {name} into argv; rename it."
+            )
         if name not in _RUNTIME_FLAGS:
             left.append(argument)
             continue
@@ -136,7 +136,7 @@ def _check_defines_run(path: Path, module: ast.Module) -> None:
 
 
 def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run when the module is loaded: also inside if, try, with, for, but in no function or class."""
+    """The statements that run when the module is loaded: those inside if, try, with and for too."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

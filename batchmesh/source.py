@@ -2,7 +2,7 @@
 
     folder ──files_of──▶ names and paths, in bytewise order ──pack──▶ tar in a temporary file + SHA-256 ──▶ storage
 
-The archive is deterministic: the same files give the same digest on any host, so that storage and the nodes keep it once.
+The archive is deterministic: the same files give the same digest on any host, so that storage and nodes keep it once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from batchmesh.errors import ScriptRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 #: Bytes of all files together. More, and each node copies what is probably data.
 MAX_BYTES = 300 * 2**20
@@ -93,13 +93,16 @@ def pack(source: Source) -> Iterator[Archive]:
     """
     files = files_of(source)
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-        hashed = _Hashed(spool)
-        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name, path in files:
                 _add(tar, name, path)
         size = spool.tell()
         spool.seek(0)
-        yield Archive(hashed.sha256.hexdigest(), size, spool)
+        sha256 = hashlib.sha256()
+        while piece := spool.read(2**20):
+            sha256.update(piece)
+        spool.seek(0)
+        yield Archive(sha256.hexdigest(), size, spool)
 
 
 def _walk(source: Source, folder: Path, prefix: str, above: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -109,13 +112,14 @@ def _walk(source: Source, folder: Path, prefix: str, above: Sequence[str]) -> It
             path = folder / entry.name
             if entry.name.startswith(".") or entry.name == "__pycache__" or str(path) in source.leave_out:
                 continue
-            real = os.path.realpath(path)
-            if entry.is_symlink() and not real.startswith(os.path.join(above[0], "")):
+            if entry.is_symlink() and not os.path.realpath(path).startswith(os.path.join(above[0], "")):
                 continue
             if entry.is_file():
                 yield prefix + entry.name, path
-            elif entry.is_dir() and real not in above and not (path / "pyvenv.cfg").exists():
-                yield from _walk(source, path, f"{prefix}{entry.name}/", (*above, real))
+            elif entry.is_dir() and not (path / "pyvenv.cfg").exists():
+                real = os.path.realpath(path)
+                if real not in above:
+                    yield from _walk(source, path, f"{prefix}{entry.name}/", (*above, real))
 
 
 def _check_limits(root: Path, files: int, size: int) -> None:
@@ -139,15 +143,3 @@ def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:
             tar.addfile(entry, file)
     except OSError as error:
         raise SourceRefused(f"Cannot read {path}: {error.strerror or 'it shrank while it was read'}.") from None
-
-
-class _Hashed:
-    """A file that is only written, and hashes what passes."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        return self._file.write(data)

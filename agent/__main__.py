@@ -1,0 +1,173 @@
+"""`python -m batchmesh.agent`: runs the agent until SIGTERM, which lets it finish what it has."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from batchmesh import address, lifetime, rpc
+from batchmesh import log as logs
+from batchmesh.errors import Refused
+
+from .budget import Budget
+from .config import Config
+from .heartbeat import Heartbeat
+from .job import Node
+from .pools import Pools
+from .service import SERVICE_NAME, AgentService
+from .sources import Sources
+from .storages import Storages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grpc import aio
+
+log = structlog.get_logger()
+
+
+class WorkRefused(Refused):
+    """The work folder cannot be used: another agent has it, or it cannot be written."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 after an orderly end, 1 after a second signal, 2 when it could not start."""
+    options = _parser().parse_args(arguments)
+    logs.set_up("agent", options.log_level)
+    if options.end_with_parent:
+        lifetime.end_with_parent()
+    try:
+        address.check_address(options.scheduler)
+        address.check_listen(options.listen, options.advertise, options.insecure)
+        address.check_free(options.listen)
+        with _work_folder(options.work) as work:
+            return asyncio.run(_serve(_config(options, work), options.ready_fd))
+    except Refused as error:
+        return lifetime.refuse(options.ready_fd, str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="batchmesh agent", description=__doc__)
+    parser.add_argument("--scheduler", required=True, metavar="HOST:PORT|unix:PATH")
+    parser.add_argument("--listen", default=Config.listen, metavar="HOST:PORT|unix:PATH")
+    parser.add_argument("--advertise", metavar="HOST:PORT", help="address the scheduler calls; default: --listen")
+    parser.add_argument("--slots", type=_positive, default=os.cpu_count() or 1, help="live workers; default: the cores")
+    parser.add_argument("--work", type=Path, help="folder for caches; default: a fresh one, removed at the end")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this host without TLS")
+    parser.add_argument("--drain-timeout", type=float, default=Config.drain_timeout, metavar="SECONDS")
+    parser.add_argument("--ready-fd", type=int, help="descriptor that is told the address, or why it does not start")
+    parser.add_argument("--end-with-parent", action="store_true")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument("--name", default=socket.gethostname(), help="first part of the node's id; default: the host's")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _config(options: argparse.Namespace, work: Path) -> Config:
+    name = "".join(each if each.isascii() and (each.isalnum() or each in ".-_") else "-" for each in options.name)
+    return Config(
+        scheduler=options.scheduler,
+        work=work,
+        listen=options.listen,
+        advertise=options.advertise or "",
+        node_id=f"{name}-{uuid4().hex[:8]}",
+        slots=options.slots,
+        drain_timeout=options.drain_timeout,
+    )
+
+
+@contextlib.contextmanager
+def _work_folder(given: Path | None) -> Iterator[Path]:
+    """The folder, locked for this agent and without pools of an earlier life; a fresh one goes at the end."""
+    try:
+        work = Path(tempfile.mkdtemp(prefix="batchmesh-agent-")) if given is None else given.absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise WorkRefused(f"The work folder {given} cannot be used: {error.strerror}.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WorkRefused(f"Another agent works in {work}; give each its own --work folder.") from None
+        shutil.rmtree(work / "pools", ignore_errors=True)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work / "pools" if given else work, ignore_errors=True)
+
+
+async def _serve(config: Config, ready_fd: int | None) -> int:
+    sources = Sources(config.work / "sources", config.source_cache_bytes, config.source_timeout)
+    node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
+    storages = Storages()
+    service = AgentService(config, node, storages)
+    server, health = rpc.new_server(service.register, [SERVICE_NAME])
+    listening = address.with_port(config.listen, _bound(server, config.listen))
+    await server.start()
+    await rpc.set_serving(health, [SERVICE_NAME], serving=True)
+    clock = asyncio.create_task(service.tick_forever())
+    heartbeat = Heartbeat(config, node, config.advertise or listening)
+    lifetime.announce(ready_fd, listening)
+    log.info("serving", address=listening, node=config.node_id, slots=config.slots)
+    await lifetime.until_asked_to_end()
+    ended_well = await _until_drained_or_asked_again(config, node, service, heartbeat)
+    clock.cancel()
+    if ended_well:
+        await heartbeat.leave()
+        await server.stop(1.0)
+        await node.pools.end_all()
+        await storages.close()
+    node.pools.kill_all()
+    log.info("ended", node=config.node_id)
+    return 0 if ended_well else 1
+
+
+def _bound(server: aio.Server, listen: str) -> int:
+    try:
+        port: int = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise address.AddressRefused(f"Cannot listen on {listen}: {error}.") from None
+    return port
+
+
+async def _until_drained_or_asked_again(
+    config: Config, node: Node, service: AgentService, heartbeat: Heartbeat
+) -> bool:
+    """Finishes open attempts within drain_timeout; False when a second signal asks to end at once."""
+    log.info("draining", node=config.node_id, within=config.drain_timeout)
+    node.draining = True
+    heartbeat.soon()
+    again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(signum)
+        loop.add_signal_handler(signum, again.set)
+    until = loop.time() + config.drain_timeout
+    while not service.idle and loop.time() < until and not again.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), config.tick)
+    return not again.is_set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""One execution of one mini-batch, in the worker: read, run, count, render.
+
+Runs in the user's Python: CPython 3.9 syntax, standard library only. What reads tables and renders rows
+is imported when a mini-batch needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchmesh.data.slices import UnreadableSlice
+
+from . import frames
+from .entry import Context, EntryScript, failure_of
+
+if TYPE_CHECKING:
+    from batchmesh.rows.rendering import Renderer
+
+log = logging.getLogger("batchmesh")
+
+
+class Failed(Exception):  # noqa: N818  (it carries a Failure, which is data)
+    """The mini-batch failed; `failure` is what the scheduler is told."""
+
+    def __init__(self, failure: frames.Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class MiniBatch(NamedTuple):
+    """One mini-batch as it came."""
+
+    attempt_id: int
+    number: int
+    try_number: int
+    payload: bytes
+
+
+class Attempt:
+    """One execution of one mini-batch: read, run, count, render."""
+
+    __slots__ = (
+        "_mini_batch", "_sequence", "_word", "failed", "returned_ns", "rows", "run_ns", "started_us", "succeeded",
+    )  # fmt: skip
+
+    def __init__(self, mini_batch: MiniBatch, sequence: int, word: frames.Word) -> None:
+        self._mini_batch = mini_batch
+        self._sequence = sequence
+        self._word = word
+        self.rows = self.succeeded = self.failed = 0
+        self.started_us = self.run_ns = self.returned_ns = 0
+
+    def go(self, script: EntryScript, renderer: Renderer, max_result_bytes: int) -> bytes:
+        """The frame of its rows. Errors: Failed, for whatever the user's code or data did."""
+        self._word.say(self._sequence, frames.READING)
+        fields, items, unreadable = self._read()
+        count = len(items)
+        result = [] if unreadable and not count else self._run(script, items)
+        self._word.say(self._sequence, frames.RENDERING)
+        results = self._length(result)
+        self.succeeded = min(results, count)
+        self.failed = count - self.succeeded + len(unreadable)
+        if results > count:
+            log.warning(
+                "run() returned %d results for %d items of mini-batch %d", results, count, self._mini_batch.number
+            )
+        lines = self._failed_lines(fields, count - self.succeeded, unreadable) if self.failed else b""
+        return self._render(renderer, result, lines, max_result_bytes)
+
+    def _read(self) -> tuple[dict[str, Any], Any, list[Any]]:
+        from batchmesh.data.reading import read_slice
+
+        try:
+            fields = json.loads(self._mini_batch.payload)
+            batch = read_slice(fields)
+        except UnreadableSlice as error:
+            sentence = f"The items cannot be read: {error}"
+            raise Failed(frames.Failure(frames.Kind.READ_FAILED, sentence)) from None
+        except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
+            raise Failed(failure_of(frames.Kind.READ_FAILED, "Reading the items", error)) from None
+        return fields, batch.items, batch.failures
+
+    def _run(self, script: EntryScript, items: Any) -> Any:
+        self.started_us = time_ns() // 1000
+        started_ns = monotonic_ns()
+        self._word.write(self._sequence, frames.RUNNING, started_ns)
+        try:
+            if not script.takes_context:
+                return script.run(items)
+            return script.run(items, Context({}, self._mini_batch.number, None))
+        except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
+            raise Failed(failure_of(frames.Kind.RUN_RAISED, "run()", error)) from None
+        finally:
+            self.returned_ns = monotonic_ns()
+            self.run_ns = self.returned_ns - started_ns
+
+    def _length(self, result: Any) -> int:
+        from batchmesh.rows.rendering import result_length
+
+        try:
+            return result_length(result)
+        except TypeError as error:
+            raise Failed(frames.Failure(frames.Kind.BAD_RETURN, str(error))) from None
+
+    def _render(self, renderer: Renderer, result: Any, failed_lines: bytes, max_result_bytes: int) -> bytes:
+        from batchmesh.segment import encode_frame
+
+        try:
+            rendered = renderer.render(result)
+        except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
+            raise Failed(failure_of(frames.Kind.BAD_RESULT, "Writing the result of run()", error)) from None
+        size = len(rendered.body)
+        if size > max_result_bytes:
+            sentence = (
+                f"The result of run() is {size:,} bytes, more than the {max_result_bytes:,} that one mini-batch may "
+                "give; make mini_batch_size smaller."
+            )
+            raise Failed(frames.Failure(frames.Kind.BAD_RESULT, sentence))
+        self.rows = rendered.rows
+        return encode_frame(
+            self._mini_batch.attempt_id,
+            self._mini_batch.number,
+            rendered.schema,
+            rendered.body,
+            failed_lines,
+            rendered.rows,
+        )
+
+    def _failed_lines(self, fields: dict[str, Any], missing: int, unreadable: list[Any]) -> bytes:
+        from batchmesh import failed_items
+
+        lines = [
+            failed_items.failed_line(
+                item={"file": row.file, "line": row.line, "row": row.row, "column": row.column},
+                slice_fields=None,
+                count=1,
+                kind=failed_items.UNREADABLE_ROW,
+                error=row.error,
+                tries=0,
+            )
+            for row in unreadable
+        ]
+        if missing:
+            sentence = f"run() returned {self.succeeded} results for {self.succeeded + missing} items."
+            lines.append(
+                failed_items.failed_line(
+                    item=None,
+                    slice_fields=fields,
+                    count=missing,
+                    kind=failed_items.SHORT_RETURN,
+                    error=sentence,
+                    tries=self._mini_batch.try_number,
+                )
+            )
+        return b"".join(lines)

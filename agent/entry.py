@@ -1,0 +1,143 @@
+"""The user's entry script: loaded once, as ParallelRunStep would load it, and what went wrong in it as data.
+
+Runs in the user's Python: CPython 3.9 syntax, standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Characters of a traceback that are kept: the beginning, where the call is, and the end, where the error is.
+_TRACEBACK_HEAD = 4_000
+_TRACEBACK_TAIL = 12_000
+#: Characters of an error's own text that are kept.
+_MESSAGE = 2_000
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class Context(NamedTuple):
+    """The second argument of run(), for scripts that take it."""
+
+    partition_key_value: dict[str, Any]
+    minibatch_index: int
+    dataset: Any
+
+
+class ScriptFailed(Exception):  # noqa: N818  (what the user reads is the failure inside)
+    """The script could not be loaded, or its init() failed. `failure` is what the job is told."""
+
+    def __init__(self, failure: frames.Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class EntryScript:
+    """The loaded script. Each of its functions runs at most where ParallelRunStep would call it."""
+
+    def __init__(self, root: str, script: str) -> None:
+        """Loads `script` (relative to the absolute folder `root`) and calls init() if it has one.
+
+        sys.argv is to be set before, for scripts parse it while they are imported. Errors: ScriptFailed.
+        """
+        self.name = os.path.basename(script)
+        path = os.path.join(root, script)
+        _set_search_path(root, os.path.dirname(path))
+        module = _guarded(f"{self.name} cannot be loaded: it", lambda: _load(path))
+        self.run: Callable[..., Any] = self._function(module, "run")
+        self.takes_context = _takes_two(self.run)
+        self._shutdown = getattr(module, "shutdown", None)
+        init = getattr(module, "init", None)
+        if callable(init):
+            _guarded("init()", init)
+
+    def shutdown(self) -> None:
+        """Calls shutdown() if the script has one. Errors: whatever it raises."""
+        if callable(self._shutdown):
+            self._shutdown()
+
+    def _function(self, module: Any, name: str) -> Callable[..., Any]:
+        function = getattr(module, name, None)
+        if not callable(function):
+            sentence = f"{self.name} has no {name}(); an entry script needs one."
+            raise ScriptFailed(frames.Failure(frames.Kind.INIT_FAILED, sentence))
+        found: Callable[..., Any] = function
+        return found
+
+
+def failure_of(kind: int, who: str, error: BaseException) -> frames.Failure:
+    """The Failure for what `who` raised: one sentence, and the traceback from the user's first frame on."""
+    return frames.Failure(kind, f"{who} raised {_described(error)}", user_traceback(error))
+
+
+def user_traceback(error: BaseException) -> str:
+    """The formatted traceback without our own frames at its top, cut in the middle where it is very long."""
+    frame = error.__traceback__
+    while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frame))
+    except BaseException as second:  # noqa: BLE001  an error whose own text raises is still an error
+        return f"(the traceback of {type(error).__name__} could not be formatted: {type(second).__name__})\n"
+    if len(text) <= _TRACEBACK_HEAD + _TRACEBACK_TAIL:
+        return text
+    return f"{text[:_TRACEBACK_HEAD]}\n    […]\n{text[-_TRACEBACK_TAIL:]}"
+
+
+def _described(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error).strip()
+    except BaseException:  # noqa: BLE001  as above
+        return name
+    return f"{name}: {text[:_MESSAGE]}" if text else name
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((_OURS, "<frozen importlib"))
+
+
+def _guarded(who: str, work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure like any other
+        raise ScriptFailed(failure_of(frames.Kind.INIT_FAILED, who, error)) from None
+
+
+def _set_search_path(root: str, folder: str) -> None:
+    """The source's root and the script's own folder take the place that Python gave to its start-up folder."""
+    sys.path[0:1] = [root] if os.path.samefile(root, folder) else [root, folder]
+
+
+def _load(path: str) -> Any:
+    """Imports the file under its own name, so that what it defines can be pickled and found again by its children."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    if name in sys.modules:
+        name = f"{name}_entry_script"
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    if spec is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in kinds for each in parameters) > 1

@@ -1,0 +1,99 @@
+"""What the scheduler asks for with OpenPool, as this node understands it: argv, limits, pool, what workers need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from batchmesh.v1 import job_pb2
+
+from . import frames
+from .limits import Limits
+from .pool import Key
+
+if TYPE_CHECKING:
+    from batchmesh.v1 import agent_pb2
+
+_RUN_INVOCATION_TIMEOUT = 60.0
+_TASK_OVERHEAD_TIMEOUT = 30.0
+_RUN_MAX_TRY = 3
+
+
+class Opening(NamedTuple):
+    """One job's wishes."""
+
+    job_id: str
+    storage_address: str
+    #: Workers wanted on this node.
+    processes: int
+    #: Results are counted only; the script's --output is the job's, and the pool ends with it.
+    summary_only: bool
+    key: Key
+    limits: Limits
+    #: The JOB message for its workers.
+    job_message: bytes
+
+
+def understood(opened: agent_pb2.OpenPool, slots: int, max_result_bytes: int) -> Opening:
+    """`slots` are the node's, `max_result_bytes` the bound of one result."""
+    spec = opened.spec
+    summary_only = spec.output_action == job_pb2.OUTPUT_ACTION_SUMMARY_ONLY
+    processes = opened.processes or slots
+    return Opening(
+        job_id=opened.job_id,
+        storage_address=opened.storage_address,
+        processes=processes,
+        summary_only=summary_only,
+        key=_pool_key(spec, spec.output if summary_only else "", processes),
+        limits=_limits(spec),
+        job_message=_job_message(opened.job_id, spec, max_result_bytes),
+    )
+
+
+def _job_message(job_id: str, spec: job_pb2.JobSpec, max_result_bytes: int) -> bytes:
+    return frames.json_message(
+        frames.JOB,
+        {
+            "job_id": job_id,
+            "append_row": spec.output_action != job_pb2.OUTPUT_ACTION_SUMMARY_ONLY,
+            "append_row_file_name": spec.append_row_file_name or "parallel_run_step.txt",
+            "dataframe_header": spec.append_row_dataframe_header,
+            "to_csv_json": spec.dataframe_to_csv_json,
+            "max_result_bytes": max_result_bytes,
+        },
+    )
+
+
+def _limits(spec: job_pb2.JobSpec) -> Limits:
+    """The spec's limits, or their defaults."""
+    return Limits(
+        spec.run_invocation_timeout if spec.HasField("run_invocation_timeout") else _RUN_INVOCATION_TIMEOUT,
+        spec.task_overhead_timeout if spec.HasField("task_overhead_timeout") else _TASK_OVERHEAD_TIMEOUT,
+    )
+
+
+def _pool_key(spec: job_pb2.JobSpec, output: str, processes: int) -> Key:
+    """`output` is the folder of a summary_only job, else empty; `processes` the workers wanted on this node."""
+    environment = sorted(item for item in spec.environment_variables.items() if item[0] != "AZUREML_RUN_ID")
+    return Key(
+        source_digest=spec.source_digest,
+        entry_script=spec.entry_script,
+        arguments=(*_own_flags(spec, processes), *spec.arguments),
+        environment=tuple(environment),
+        logging_level=spec.logging_level or "INFO",
+        output=output,
+    )
+
+
+def _own_flags(spec: job_pb2.JobSpec, processes: int) -> tuple[str, ...]:
+    """batchmesh's own flags as ParallelRunStep names them, --output aside; they stand before the user's arguments."""
+    bound = _limits(spec)
+    flags = {
+        "--mini_batch_size": spec.mini_batch_size or "10",
+        "--error_threshold": spec.error_threshold,
+        "--process_count_per_node": processes,
+        "--run_invocation_timeout": f"{bound.run_invocation_timeout:g}",
+        "--run_max_try": spec.run_max_try if spec.HasField("run_max_try") else _RUN_MAX_TRY,
+        "--task_overhead_timeout": f"{bound.task_overhead_timeout:g}",
+        "--logging_level": spec.logging_level or "INFO",
+    }
+    return tuple(str(each) for flag in flags.items() for each in flag)

@@ -1,0 +1,109 @@
+"""All pools of the node: which one serves a job, who gets the slots, and when an idle one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from . import slots
+from .pool import Key, Pool, Served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .config import Config
+    from .sources import Sources
+
+log = structlog.get_logger()
+
+
+class Pools:
+    """The thin shell around slots.decide."""
+
+    def __init__(self, config: Config, sources: Sources) -> None:
+        self._config = config
+        self._sources = sources
+        self._pools: dict[int, Pool] = {}
+        self._counter = itertools.count(1)
+        self._due = False
+
+    @property
+    def workers(self) -> int:
+        """Live workers of all pools."""
+        return sum(len(each.runners) for each in self._pools.values())
+
+    def serve(self, job: Served, key: Key, source: Path, wanted: int) -> Pool:
+        """An idle pool of that key, or a new one, now serves the job. 0 wants all slots.
+
+        The job holds the source; a new pool holds it once more, until it is removed.
+        """
+        pool = next(
+            (each for each in self._pools.values() if each.key == key and not each.serving and not each.retired), None
+        )
+        if pool is None:
+            pool = Pool(next(self._counter), key, source, self._config, self.rebalance_soon)
+            self._pools[pool.number] = pool
+            self._sources.hold_again(key.source_digest)
+        pool.serve(job, min(wanted or self._config.slots, self._config.slots), next(self._counter))
+        return pool
+
+    async def give_back(self, pool: Pool, *, keep: bool) -> None:
+        """The job is over. Without `keep` the pool ends, its workers calling shutdown(), before this returns."""
+        if not keep or pool.failure is not None:
+            await pool.retire()
+        pool.let_go(next(self._counter))
+
+    def end_idle(self) -> None:
+        """Ends the pools that have been without a job for too long."""
+        for pool in self._pools.values():
+            if not pool.serving and time.monotonic() - pool.idle_since > self._config.pool_idle_timeout:
+                pool.retired = True
+                pool.end_workers()
+
+    def kill_all(self) -> None:
+        """Ends every worker now."""
+        for pool in self._pools.values():
+            pool.kill_workers()
+
+    async def end_all(self) -> None:
+        """Ends every worker, each as soon as it is idle, and waits for that within shutdown_timeout."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.shutdown_timeout):
+                await asyncio.gather(*[each.retire() for each in self._pools.values()])
+        self.kill_all()
+
+    def rebalance_soon(self) -> None:
+        """Decides anew once what is happening now has happened."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._rebalance)
+
+    def _rebalance(self) -> None:
+        self._due = False
+        self._remove_empty()
+        moves = slots.decide(self._config.slots, [_claim(each) for each in self._pools.values()])
+        for number in moves.end:
+            self._pools[number].yield_worker()
+        for number in moves.start:
+            self._pools[number].start_worker(self._free_number())
+        for pool in self._pools.values():
+            pool.tell()
+
+    def _free_number(self) -> int:
+        taken = {runner.number for pool in self._pools.values() for runner in pool.runners}
+        return next(number for number in itertools.count() if number not in taken)
+
+    def _remove_empty(self) -> None:
+        for pool in [each for each in self._pools.values() if not each.serving and not each.runners]:
+            del self._pools[pool.number]
+            pool.remove()
+            self._sources.release(pool.key.source_digest)
+
+
+def _claim(pool: Pool) -> slots.Claim:
+    return slots.Claim(pool.number, pool.wanted, pool.live, pool.ending, pool.since)

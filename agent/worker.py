@@ -1,0 +1,282 @@
+"""A worker: a fresh interpreter that loads the entry script once and calls run() for each mini-batch.
+
+    socket ──▶ queue ──read──▶ items ──run()──▶ result ──render──▶ frame ──▶ replies ──(joined up to 1 ms)──▶ socket
+
+Executed by the agent as `python -m batchmesh.agent.worker SOCKET_FD WORD_FD AGENT_PID`. It runs in the user's Python:
+CPython 3.9 syntax, standard library only. The names that the loop uses are bound here before the user's code can
+replace them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from . import frames
+from .attempt import Attempt, Failed, MiniBatch
+from .entry import EntryScript, ScriptFailed, failure_of
+
+if TYPE_CHECKING:
+    from batchmesh.rows.rendering import Renderer
+
+#: Below this a run() is short (nanoseconds): replies of short ones wait for each other, at most that long.
+JOIN_NS = 1_000_000
+#: So many short runs in a row make the next one likely to be short.
+_STEADY = 8
+#: Replies are sent when they are more than this (bytes).
+_FULL = 256 * 1024
+_RECEIVE = 256 * 1024
+#: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
+_HIGH_FD = 200
+_PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger("batchmesh")
+
+
+class AgentGone(Exception):  # noqa: N818  (the worker ends with its agent, quietly)
+    """The agent has closed its end of the socket."""
+
+
+class Link:
+    """The worker's end of the socket: it waits where it must, and never holds a lock of the user's."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._receive, self._send = self._socket.recv, self._socket.send
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(fd, select.POLLIN)
+        self._writable.register(fd, select.POLLOUT)
+        self._inbox = frames.Inbox()
+
+    def receive(self) -> list[tuple[int, memoryview]]:
+        """Waits for at least one whole message. Errors: AgentGone."""
+        while True:
+            try:
+                data = self._receive(_RECEIVE)
+            except BlockingIOError:
+                self._readable.poll()
+                continue
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise AgentGone
+            messages = self._inbox.feed(data)
+            if messages:
+                return messages
+
+    def send(self, part: bytes) -> bool:
+        """Sends all of it, waiting for room. Errors: AgentGone."""
+        view = memoryview(part)
+        while view:
+            try:
+                view = view[self._send(view) :]
+            except BlockingIOError:
+                self._writable.poll()
+            except ConnectionError:
+                raise AgentGone from None
+        return True
+
+
+class Worker:
+    """The loop. All its waits are for the agent; all its failures but the agent's end are data."""
+
+    def __init__(self, link: Link, word: frames.Word) -> None:
+        self._link = link
+        self._word = word
+        self._queue: deque[MiniBatch] = deque()
+        self._replies: list[bytes] = []
+        self._held = 0
+        self._oldest_ns = 0
+        self._sequence = 0
+        self._short_runs = 0
+        self._free_since_ns = 0
+        self._ended = False
+        self._script: EntryScript | None = None
+        self._renderer: Renderer | None = None
+        self._max_result_bytes = 0
+
+    def serve(self) -> int:
+        """Runs until the agent says END (0), init() fails (1), or the agent is gone (raises AgentGone)."""
+        while not self._ended:
+            if self._queue:
+                self._one(self._queue.popleft())
+                continue
+            self._flush()
+            self._word.say(self._sequence, frames.IDLE)
+            for kind, body in self._link.receive():
+                if not self._take(kind, body):
+                    return 1
+        return 0
+
+    def _take(self, kind: int, body: memoryview) -> bool:
+        if kind == frames.RUN:
+            self._queue_up(body)
+        elif kind == frames.JOB:
+            self._next_job(json.loads(bytes(body)))
+        elif kind == frames.SETUP:
+            return self._set_up(json.loads(bytes(body)))
+        elif kind == frames.END:
+            self._ended = True
+            self._shut_down()
+        return True
+
+    def _queue_up(self, body: memoryview) -> None:
+        self._free_since_ns = monotonic_ns()
+        at, size = 0, len(body)
+        while at < size:
+            attempt_id, number, try_number, length = frames.MINI_BATCH.unpack_from(body, at)
+            at += frames.MINI_BATCH.size + length
+            self._queue.append(MiniBatch(attempt_id, number, try_number, bytes(body[at - length : at])))
+
+    def _set_up(self, fields: dict[str, Any]) -> bool:
+        """Loads the script and calls init(); False when that failed, which the agent has then been told."""
+        sys.argv[:] = fields["argv"]
+        logging.basicConfig(
+            level=fields["logging_level"],
+            stream=sys.stderr,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        try:
+            self._script = EntryScript(fields["root"], fields["script"])
+        except ScriptFailed as failed:
+            log.error("%s\n%s", failed, failed.failure.traceback)  # noqa: TRY400 ours is the wrong traceback
+            _flush_output()
+            self._link.send(frames.json_message(frames.INIT_FAILED, failed.failure))
+            return False
+        _flush_output()
+        self._link.send(frames.message(frames.READY))
+        return True
+
+    def _next_job(self, fields: dict[str, Any]) -> None:
+        from batchmesh.rows.rendering import counting_renderer, renderer_for
+
+        os.environ["AZUREML_RUN_ID"] = fields["job_id"]
+        self._max_result_bytes = fields["max_result_bytes"]
+        self._renderer = (
+            renderer_for(fields["append_row_file_name"], fields["dataframe_header"], fields["to_csv_json"])
+            if fields["append_row"]
+            else counting_renderer()
+        )
+
+    def _shut_down(self) -> None:
+        if self._script is None:
+            return
+        try:
+            self._script.shutdown()
+        except BaseException as error:  # noqa: BLE001  the results are safe; that is all an error here can say
+            log.error("%s", failure_of(frames.Kind.RUN_RAISED, "shutdown()", error).traceback)  # noqa: TRY400
+
+    def _one(self, mini_batch: MiniBatch) -> None:
+        """Runs one mini-batch and queues its reply."""
+        self._sequence += 1
+        attempt = Attempt(mini_batch, self._sequence, self._word)
+        try:
+            assert self._script is not None
+            assert self._renderer is not None
+            frame = attempt.go(self._script, self._renderer, self._max_result_bytes)
+            kind = 0
+        except Failed as failed:
+            log.error("mini-batch %d: %s\n%s", mini_batch.number, failed, failed.failure.traceback)  # noqa: TRY400
+            frame = failed.failure.encoded()
+            kind = failed.failure.kind
+        ended_ns = monotonic_ns()
+        began_ns, run_ns = self._free_since_ns, attempt.run_ns
+        self._free_since_ns = attempt.returned_ns or ended_ns
+        self._reply(
+            frames.RESULT.pack(
+                kind,
+                len(frame),
+                attempt.rows,
+                attempt.succeeded,
+                attempt.failed,
+                attempt.started_us,
+                run_ns // 1000,
+                (ended_ns - began_ns) // 1000,
+            ),
+            frame,
+        )
+        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < JOIN_NS else 0
+        if self._short_runs < _STEADY or ended_ns - self._oldest_ns >= JOIN_NS or self._held >= _FULL:
+            self._flush()
+
+    def _reply(self, header: bytes, frame: bytes) -> None:
+        if not self._replies:
+            self._oldest_ns = monotonic_ns()
+        self._replies.append(header)
+        self._replies.append(frame)
+        self._held += len(header) + len(frame)
+
+    def _flush(self) -> None:
+        if not self._replies:
+            return
+        self._word.say(self._sequence, frames.SENDING)
+        head = frames.HEADER.pack(self._held, frames.RESULTS)
+        if self._held < _FULL:
+            self._link.send(b"".join([head, *self._replies]))
+        else:
+            for part in (head, *self._replies):
+                self._link.send(part)
+        self._replies.clear()
+        self._held = 0
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until the agent ends it. Returns the exit status."""
+    socket_fd, word_fd, agent_pid = (int(each) for each in arguments)
+    _end_with(agent_pid)
+    link = Link(_moved_up(socket_fd))
+    word = frames.Word(word_fd)
+    os.close(word_fd)
+    _set_up_output()
+    try:
+        status = Worker(link, word).serve()
+    except AgentGone:
+        os.killpg(0, signal.SIGKILL)
+    _flush_output()
+    return status
+
+
+def _end_with(agent_pid: int) -> None:
+    """Asks the kernel (Linux) to kill this process when the agent's main thread ends; notices one that ended before."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != agent_pid:
+        os._exit(1)
+
+
+def _moved_up(fd: int) -> int:
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+    except (OSError, ValueError):
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+def _set_up_output() -> None:
+    """What the script prints is read while it runs, so it is passed on line by line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):  # the script may have closed or replaced it
+            stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

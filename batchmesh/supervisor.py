@@ -1,0 +1,435 @@
+"""The process that a mesh on one host lives and dies with: `python -m batchmesh.supervisor`, or `batchmesh up`.
+
+    clients ══open connections══▶ control socket ┐
+                                                 supervisor ──starts, ends──▶ storage, scheduler, agents
+    home/lock ◀──held for its whole life─────────┘      ▲──────what they say, into home/log, bounded──┘
+
+An embedded mesh ends when the last client's connection has closed; a standing one (`batchmesh up`) when it is told to;
+both when a service ends that nobody asked to. Then the agents are ended first, then the scheduler, then storage, and
+whatever process of theirs is still there is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
+from batchmesh.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+#: Seconds from the begin of the end, in its order, after which what has not ended is killed.
+END_SECONDS = {"agent": 3.0, "scheduler": 4.0, "storage": 5.0}
+#: Seconds within which storage and the scheduler are ready; clients give up earlier.
+START_SECONDS = 60.0
+#: Bytes of each service's log, kept twice: the one that is written and the one before.
+LOG_BYTES = 8 * 2**20
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What mesh to run."""
+
+    home: Home
+    #: It ends with its last client and listens on Unix sockets only.
+    embedded: bool
+    #: host:port of a standing mesh's scheduler; storage listens on another port of the same host.
+    listen: str = "127.0.0.1:0"
+    agents: int = 1
+    #: Workers of each agent; None: the host's cores.
+    slots: int | None = None
+    #: Listen beyond loopback without TLS.
+    insecure: bool = False
+
+
+class Supervisor:
+    """Runs one mesh from its start to its end. The caller holds the lock of the home for as long."""
+
+    def __init__(self, plan: Plan, *, on_ready: Callable[[str], None] | None = None) -> None:
+        """`on_ready` gets the scheduler's address once the mesh takes jobs."""
+        self._plan = plan
+        self._on_ready = on_ready
+        self._services: list[_Service] = []
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._reason = ""
+        self._failed: BatchmeshError | None = None
+        self._scheduler = ""
+        self._folder = Path()
+
+    async def run(self, first_client: socket.socket | None = None) -> str:
+        """Returns why the mesh ended, once nothing of it is left.
+
+        Errors: Refused when a service did not start, ServiceFailed when one ended that nobody asked to.
+        """
+        _become_subreaper()
+        self._plan.home.forget_mesh()
+        self._folder = self._plan.home.make_socket_folder()
+        self._watch_signals()
+        # The services load while the rest of this is set up.
+        starting = asyncio.create_task(self._start_services())
+        try:
+            control = await asyncio.start_unix_server(self._serve_client, str(self._folder / "control"))
+            self._write_mesh()
+            if first_client is not None:
+                streams = await asyncio.open_unix_connection(sock=first_client)
+                self._first = asyncio.create_task(self._serve_client(*streams))
+            await self._start_up(starting)
+            await self._over.wait()
+            control.close()
+        finally:
+            starting.cancel()
+            await self._end()
+        if self._failed is not None:
+            raise self._failed
+        return self._reason
+
+    async def _start_up(self, starting: asyncio.Task[None]) -> None:
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait({starting, over}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if self._over.is_set():
+            return
+        if not starting.done():
+            self._fail(f"Its services were not ready within {START_SECONDS:.0f} seconds.")
+            return
+        try:
+            starting.result()
+        except Refused as error:
+            self._fail(str(error))
+            return
+        self._write_mesh()
+        self._ready.set()
+        _say("mesh_ready", scheduler=self._scheduler)
+        if self._on_ready is not None:
+            self._on_ready(self._scheduler)
+
+    def _write_mesh(self) -> None:
+        self._plan.home.write_mesh(
+            {
+                "pid": os.getpid(),
+                "folder": str(self._folder),
+                "control": str(self._folder / "control"),
+                "scheduler": self._scheduler,
+                "embedded": self._plan.embedded,
+            }
+        )
+
+    async def _start_services(self) -> None:
+        """Starts each service as soon as the addresses that it needs are known, which on Unix sockets is at once."""
+        plan, state = self._plan, self._plan.home.path
+        storage = self._start("storage", "--listen", self._listen("storage"), "--root", str(state / "storage"))
+        scheduler = self._start(
+            "scheduler",
+            *("--listen", self._listen("scheduler"), "--storage", await storage.address()),
+            *("--state", str(state / "state")),
+            *(("--embedded",) if plan.embedded else ()),
+        )
+        address = await scheduler.address()
+        agents = [self._start_agent(number, address) for number in range(1, plan.agents + 1)]
+        for service in (storage, scheduler, *(() if plan.embedded else agents)):
+            await asyncio.shield(service.ready)
+        self._scheduler = address
+
+    def _start_agent(self, number: int, scheduler: str) -> _Service:
+        name = f"agent-{number}"
+        return self._start(
+            name,
+            *("--scheduler", scheduler, "--listen", f"unix:{self._folder / name}"),
+            *("--work", str(self._plan.home.path / name)),
+            *(("--slots", str(self._plan.slots)) if self._plan.slots else ()),
+            *("--drain-timeout", "0" if self._plan.embedded else "2"),
+        )
+
+    def _listen(self, name: str) -> str:
+        if self._plan.embedded:
+            return f"unix:{self._folder / name}"
+        host = self._plan.listen.rpartition(":")[0]
+        return self._plan.listen if name == "scheduler" else f"{host}:0"
+
+    def _start(self, name: str, *arguments: str) -> _Service:
+        insecure = ("--insecure",) if self._plan.insecure and not name.startswith("agent") else ()
+        service = _Service(name, (*arguments, *insecure), self._plan.home.log_folder)
+        self._services.append(service)
+        return service
+
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client, for as long as it lives. What it sends is read and dropped; the end of it is its leaving."""
+        if self._over.is_set():
+            writer.close()
+            return
+        self._clients.add(writer)
+        greeting = asyncio.create_task(self._greet(writer))
+        with suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
+        greeting.cancel()
+        self._clients.discard(writer)
+        writer.close()
+        if self._plan.embedded and not self._clients:
+            self._finish("Its last client has gone.")
+
+    async def _greet(self, writer: asyncio.StreamWriter) -> None:
+        await self._ready.wait()
+        _send(writer, scheduler=self._scheduler)
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(signum, self._finish, f"It was asked to by {signum.name}.")
+        loop.add_signal_handler(signal.SIGCHLD, self._notice_deaths)
+
+    def _notice_deaths(self) -> None:
+        for service in self._services:
+            if service.poll() is not None and not self._over.is_set():
+                self._fail(service.last_words())
+        _reap_orphans({service.pid for service in self._services})
+
+    def _fail(self, sentence: str) -> None:
+        """The end of a mesh for a reason of its own."""
+        self._failed = ServiceFailed(sentence) if self._ready.is_set() else Refused(sentence)
+        self._finish(sentence)
+
+    def _finish(self, reason: str) -> None:
+        if self._over.is_set():
+            return
+        self._reason = reason
+        _say("mesh_ends", reason=reason)
+        self._over.set()
+        # From here on nobody finds this mesh; who has just connected is sent away and starts the next one.
+        self._plan.home.mesh_file.unlink(missing_ok=True)
+        word = "ended" if self._ready.is_set() else "error"
+        for writer in self._clients:
+            _send(writer, **{word: reason})
+
+    async def _end(self) -> None:
+        begin = time.monotonic()
+        for group, seconds in END_SECONDS.items():
+            services = [each for each in self._services if each.name.startswith(group)]
+            for service in services:
+                service.terminate()
+            for service in services:
+                if not await service.ended_by(begin + seconds):
+                    _say("service_killed", service=service.name)
+        _kill_children()
+        for service in self._services:
+            service.close()
+        for writer in self._clients:
+            writer.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Service:
+    """One child process, its ready line, and its log."""
+
+    def __init__(self, name: str, arguments: Iterable[str], log_folder: Path) -> None:
+        self.name = name
+        self._listen = dict(zip(arguments, [*arguments][1:], strict=False))["--listen"]
+        self._log = _BoundedLog(log_folder / f"{name}.log", LOG_BYTES)
+        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # Whoever waits for readiness may be gone by the time it fails.
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+        said, says = os.pipe()
+        told, tells = os.pipe()
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", f"batchmesh.{name.partition('-')[0]}", *arguments),
+                *("--ready-fd", str(tells), "--end-with-parent"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=says,
+            stderr=says,
+            pass_fds=(tells,),
+            # Ctrl-C in the terminal of `batchmesh up` is for the supervisor, which ends them in order.
+            start_new_session=True,
+        )
+        os.close(says)
+        os.close(tells)
+        self._said, self._told = said, told
+        os.set_blocking(said, False)
+        os.set_blocking(told, False)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(said, self._keep)
+        loop.add_reader(told, self._hear)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def address(self) -> str:
+        """Where it is called: known at once on a Unix socket, else once it is ready."""
+        return self._listen if self._listen.startswith("unix:") else await asyncio.shield(self.ready)
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it lives."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    async def ended_by(self, deadline: float) -> bool:
+        """Whether it ended in time; it is killed if not."""
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def last_words(self) -> str:
+        """Why it ended: the sentence with which it refused to start, else its status."""
+        if not self.ready.done():
+            self._hear()
+        refused = self.ready.exception() if not self.ready.cancelled() else None
+        return str(refused or f"The {self.name} ended with status {self.poll()}; see {self._log.path}.")
+
+    def close(self) -> None:
+        """Keeps what it said last, and lets go of the pipes."""
+        self._keep()
+        loop = asyncio.get_running_loop()
+        for fd in (self._said, self._told):
+            loop.remove_reader(fd)
+            os.close(fd)
+        self._log.close()
+
+    def _keep(self) -> None:
+        with suppress(BlockingIOError):
+            while data := os.read(self._said, 65536):
+                self._log.write(data)
+            asyncio.get_running_loop().remove_reader(self._said)
+
+    def _hear(self) -> None:
+        """The ready line, or the end of a service that never was."""
+        asyncio.get_running_loop().remove_reader(self._told)
+        try:
+            line = os.read(self._told, 65536)
+        except BlockingIOError:
+            line = b""
+        if self.ready.done():
+            return
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = {"error": f"The {self.name} ended before it was ready; see {self._log.path}."}
+        if "address" in told:
+            self.ready.set_result(told["address"])
+        else:
+            self.ready.set_exception(Refused(told["error"]))
+
+
+class _BoundedLog:
+    """A log file that begins anew when it is full; the one before is kept beside it. What the disk refuses is lost."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self._limit = limit
+        self._file = self._open()
+
+    def write(self, data: bytes) -> None:
+        with suppress(OSError):
+            if self._file.tell() + len(data) > self._limit:
+                self._file.close()
+                self.path.replace(self.path.with_suffix(".log.1"))
+                self._file = self._open()
+            self._file.write(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _open(self) -> IO[bytes]:
+        return self.path.open("ab", buffering=0)
+
+
+def _send(writer: asyncio.StreamWriter, **line: str) -> None:
+    with suppress(OSError):
+        writer.write(json.dumps(line).encode() + b"\n")
+
+
+def _say(event: str, **facts: Any) -> None:
+    """One JSON line as the services' logs have them. structlog would cost the start of each embedded mesh 50 ms."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(  # noqa: T201 standard error is its log
+        json.dumps({"event": event, **facts, "service": "supervisor", "pid": os.getpid(), "timestamp": stamp}),
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _become_subreaper() -> None:
+    """Linux: processes that the services leave behind become our children, so that the end of the mesh finds them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _children() -> Iterator[int]:
+    with suppress(OSError):
+        for task in Path("/proc/self/task").iterdir():
+            yield from map(int, (task / "children").read_text().split())
+
+
+def _reap_orphans(services: set[int]) -> None:
+    for pid in set(_children()) - services:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _kill_children() -> None:
+    """Kills what the ended services left; the children of what is killed become ours, until there are none."""
+    while left := set(_children()):
+        for pid in left:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the embedded mesh of a home whose lock, and whose first client, this process has inherited."""
+    parser = argparse.ArgumentParser(prog="python -m batchmesh.supervisor")
+    parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--lock-fd", required=True, type=int)
+    parser.add_argument("--client-fd", required=True, type=int)
+    given = parser.parse_args(arguments)
+    os.set_inheritable(given.lock_fd, False)
+    with os.fdopen(given.lock_fd, "r+") as lock, socket.socket(fileno=given.client_fd) as client:
+        client.set_inheritable(False)
+        write_owner(lock)
+        try:
+            asyncio.run(_run_embedded(Home(given.home), client))
+        except BatchmeshError:
+            return 1
+    return 0
+
+
+async def _run_embedded(home: Home, client: socket.socket) -> None:
+    await Supervisor(Plan(home, embedded=True)).run(client)
+
+
+def write_owner(lock: IO[str]) -> None:
+    """Writes into the lock file who holds it, for those who find the mesh silent."""
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
