@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from grpc import aio
 
+#: Seconds that a scheduler has to half-close the streams of a draining node on which nothing is open any more.
+_SCHEDULER_PATIENCE = 5.0
+
 log = structlog.get_logger()
 
 
@@ -133,8 +136,8 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
     ended_well = await _until_drained_or_asked_again(config, node, service, heartbeat)
     clock.cancel()
     if ended_well:
-        await heartbeat.leave()
         await server.stop(1.0)
+        await heartbeat.leave()
         await node.pools.end_all()
         await storages.close()
     node.pools.kill_all()
@@ -163,9 +166,12 @@ async def _until_drained_or_asked_again(
         loop.remove_signal_handler(signum)
         loop.add_signal_handler(signum, again.set)
     until = loop.time() + config.drain_timeout
-    while not service.idle and loop.time() < until and not again.is_set():
+    left_alone = loop.time() + _SCHEDULER_PATIENCE
+    while service.serving and loop.time() < min(until, left_alone) and not again.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(again.wait(), config.tick)
+        if not service.idle:
+            left_alone = loop.time() + _SCHEDULER_PATIENCE
     return not again.is_set()
 
 

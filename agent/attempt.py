@@ -30,6 +30,10 @@ class Failed(Exception):  # noqa: N818  (it carries a Failure, which is data)
         self.failure = failure
 
 
+class Recalled(Failed):
+    """It runs elsewhere: a mini-batch before it took too long."""
+
+
 class MiniBatch(NamedTuple):
     """One mini-batch as it came."""
 
@@ -55,7 +59,6 @@ class Attempt:
 
     def go(self, script: EntryScript, renderer: Renderer, max_result_bytes: int) -> bytes:
         """The frame of its rows. Errors: Failed, for whatever the user's code or data did."""
-        self._word.say(self._sequence, frames.READING)
         fields, items, unreadable = self._read()
         count = len(items)
         result = [] if unreadable and not count else self._run(script, items)

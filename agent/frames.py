@@ -3,6 +3,7 @@
     agent ──SETUP, JOB, RUN (many mini-batches), END──▶ worker        one inherited socketpair, non-blocking
     agent ◀──READY, INIT_FAILED, RESULTS (many)──────── worker
     agent ◀══(sequence, phase, since)══════════════════ worker        shared memory, written before each step
+    agent ══(recalled: from, to)═══════════════════════▶ worker        shared memory, read before each mini-batch
 
 Mini-batches carry no number on the wire: both sides count them from 1 in the life of one worker, and answers come in
 that order. The worker's side runs in the user's Python: CPython 3.9 syntax, standard library only.
@@ -114,6 +115,14 @@ class Word:
             first, since = self._cells[0], self._cells[1]
             if self._cells[0] == first and self._cells[1] == since:
                 return Moment(first >> _PHASE_BITS, first & (1 << _PHASE_BITS) - 1, since)
+
+    def recall(self, first: int, last: int) -> None:
+        """The agent's only word: mini-batches `first` to `last` are not to be begun."""
+        self._cells[3] = last
+        self._cells[2] = first
+
+    def is_recalled(self, sequence: int) -> bool:
+        return self._cells[2] <= sequence <= self._cells[3]
 
     def close(self) -> None:
         self._cells.release()

@@ -53,14 +53,15 @@ class Heartbeat:
         self._now.set()
         await self._task
         with contextlib.suppress(grpc.RpcError):
-            await self._beat()
+            await self._beat(leaving=False)  # what the streams said last is heard before their node is gone
+            await self._beat(leaving=True)
         await self._channel.close()
 
     async def _run(self) -> None:
         backoff, joined = _BACKOFF_FIRST, False
         while not self._leaving:
             try:
-                response = await self._beat()
+                response = await self._beat(leaving=False)
             except grpc.RpcError as error:
                 level = log.warning if joined else log.info
                 level("scheduler_unreachable", error=str(status.from_rpc_error(error, "The scheduler")))
@@ -77,13 +78,13 @@ class Heartbeat:
             await asyncio.wait_for(self._now.wait(), seconds)
         self._now.clear()
 
-    async def _beat(self) -> scheduler_pb2.HeartbeatResponse:
+    async def _beat(self, *, leaving: bool) -> scheduler_pb2.HeartbeatResponse:
         request = scheduler_pb2.HeartbeatRequest(
             node_id=self._config.node_id,
             address=self._address,
             slots=self._config.slots,
             workers=self._node.pools.workers,
             draining=self._node.draining,
-            leaving=self._leaving,
+            leaving=leaving,
         )
         return await self._scheduler.Heartbeat(request, timeout=_DEADLINE)

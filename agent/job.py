@@ -70,7 +70,6 @@ class JobStream:
         self._told = PoolState(Phase.PREPARING)
         self._wake = asyncio.Event()
         self._answered = asyncio.Event()
-        self._stopped = asyncio.Event()
         self._half_closed = False
         self._done = False
         self._log = log.bind(job=self.job_id)
@@ -78,7 +77,7 @@ class JobStream:
             storage, self.job_id, f"{node.config.node_id}-{node.streams}", node.budget, self._on_durable, self._pause
         )
         self._logs = JobLogs(storage, self.job_id, node.config.node_id, node.config.log_bytes)
-        self._shipping = asyncio.create_task(self._logs.ship_every(node.config.log_interval, self._stopped))
+        self._shipping = asyncio.create_task(self._logs.ship_every(node.config.log_interval))
         self._preparing = asyncio.create_task(self._prepare())
         node.budget.subscribe(self._on_room)
         self._say(self._told)
@@ -108,7 +107,7 @@ class JobStream:
             self._uploader.abandon()
             await self._leave_pool()
         self._node.budget.unsubscribe(self._on_room)
-        self._stopped.set()
+        self._logs.stop()
 
     @property
     def idle(self) -> bool:
@@ -227,6 +226,7 @@ class JobStream:
         if self._credits(leaving=False):
             self._wake.set()
         if not self.open:
+            self._logs.soon()
             self._uploader.hurry()
             self._answered.set()
 
@@ -238,17 +238,25 @@ class JobStream:
             about = {"attempt": culprit.attempt_id, "mini_batch": culprit.mini_batch, "process": runner.number}
             self._log.warning("attempt_failed", **about, error=failure.message)
             self._outbox.add_failed(culprit.attempt_id, failure, runner.number, death.times)
-        unanswered = [each for each in death.unanswered if each.attempt_id in self.open]
-        for each in unanswered:
-            each.runner = None
-        self._line.put_back(unanswered)
+        self.on_given_back(death.unanswered)
         self._wake.set()
         if not self.open:
             self._answered.set()
 
+    def on_given_back(self, attempts: list[Attempt]) -> None:
+        """Mini-batches that their worker has not begun and will not: they go elsewhere, at no cost."""
+        wanted = [each for each in attempts if each.attempt_id in self.open]
+        for each in wanted:
+            each.runner = None
+        self._line.put_back(wanted)
+
     def tick(self, now_ns: int, pause_ns: int) -> None:
-        """Ends workers that overstayed a limit of this job."""
-        for runner in self._pool.runners if self._pool is not None else ():
+        """Ends workers that overstayed a limit of this job; what waits behind a long run() goes elsewhere."""
+        runners = list(self._pool.runners) if self._pool is not None else []
+        for runner in runners if len(runners) > 1 else ():
+            self.on_given_back(runner.recall(now_ns))
+        self._pump()
+        for runner in runners:
             overdue = runner.overstay(now_ns, pause_ns, self._opening.limits)
             if overdue is not None:
                 runner.kill_for(*overdue)
@@ -275,7 +283,7 @@ class JobStream:
         if self._done:
             return
         await self._leave_pool()
-        self._stopped.set()
+        self._logs.stop()
         await self._shipping
         self._done = True
         self._wake.set()

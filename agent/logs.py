@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -18,7 +18,12 @@ from batchmesh import errors, rpc, status
 from batchmesh.v1 import storage_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from .storages import Storage
+
+#: Seconds between two rounds at least.
+_SPACING = 0.05
 
 log = structlog.get_logger()
 
@@ -55,6 +60,8 @@ class JobLogs:
         self._limit = limit
         self._logs: dict[str, _Log] = {}
         self._shipping = asyncio.Lock()
+        self._due = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     def write(self, stream: str, process: int, data: bytes) -> None:
         """`stream` is "stdout" or "stderr"."""
@@ -64,13 +71,23 @@ class JobLogs:
             kept = self._logs[name] = _Log(self._limit)
         kept.write(data)
 
-    async def ship_every(self, seconds: float, stopped: asyncio.Event) -> None:
-        """Ships until `stopped` is set, and then once more. What fails is tried again with the next round."""
-        while not stopped.is_set():
+    async def ship_every(self, seconds: float) -> None:
+        """Ships about every so many seconds and when it is due, until stopped, and then once more."""
+        while not self._stopped.is_set():
+            await _within(self._due.wait(), seconds)
+            self._due.clear()
             await self.ship()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), seconds)
+            await _within(self._stopped.wait(), _SPACING)
         await self.ship()
+
+    def soon(self) -> None:
+        """Nothing runs now: whoever looks at the job next looks for what was printed."""
+        self._due.set()
+
+    def stop(self) -> None:
+        """Nothing more is written: ship_every ships the rest and returns."""
+        self._stopped.set()
+        self._due.set()
 
     async def ship(self) -> None:
         """Sends what is pending. A log that storage does not take is logged here and kept for the next round."""
@@ -95,3 +112,8 @@ class JobLogs:
         request = storage_pb2.AppendLogRequest(job_id=self._job_id, name=name, offset=offset, data=data)
         response = await self._storage.AppendLog(request, timeout=rpc.UNARY_DEADLINE)
         return response.size
+
+
+async def _within(event: Coroutine[Any, Any, Any], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event, seconds)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import Config
+    from .waiting import Attempt
 
 log = structlog.get_logger()
 
@@ -65,6 +66,7 @@ class Served(Protocol):
     def on_pool_changed(self) -> None: ...
     def on_results(self, results: list[Result]) -> None: ...
     def on_death(self, runner: Runner, death: Death) -> None: ...
+    def on_given_back(self, attempts: list[Attempt]) -> None: ...
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None: ...
     def may_receive(self, size: int) -> bool: ...
 
@@ -230,6 +232,10 @@ class Pool:
             self._job.on_results(results)
         if runner.ending and not runner.busy:
             runner.end(self._config.shutdown_timeout)
+
+    def on_given_back(self, attempts: list[Attempt]) -> None:
+        if self._job is not None:
+            self._job.on_given_back(attempts)
 
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None:
         if self._job is not None:

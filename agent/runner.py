@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _RECEIVE = 256 * 1024
 #: A message of more bytes waits in the worker until there is room for it in the agent.
 _LARGE = 1024 * 1024
+#: A run() of more than this (nanoseconds) is not to be waited for by others that came along with it.
+_LONG_NS = 50_000_000
 #: Seconds that a worker which closed its socket has to end by itself, so that its exit status can be told.
 _SOCKET_GRACE = 1.0
 
@@ -67,6 +69,7 @@ class Owner(Protocol):
     def on_ready(self, runner: Runner) -> None: ...
     def on_init_failed(self, runner: Runner, failure: Failure) -> None: ...
     def on_results(self, runner: Runner, results: list[Result]) -> None: ...
+    def on_given_back(self, attempts: list[Attempt]) -> None: ...
     def on_death(self, runner: Runner, death: Death) -> None: ...
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None: ...
     def may_receive(self, size: int) -> bool: ...
@@ -95,6 +98,7 @@ class Runner:
         self._verdict: tuple[int, Failure | None] | None = None
         #: Its end is no news: it failed in init() and said so, or the agent ended it.
         self.was_told_to_end = False
+        self._recalled = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._receiving = True
         self._dead = False
@@ -169,6 +173,22 @@ class Runner:
         found = self._watch.judge(moment, now_ns, pause_ns, limits)
         return (attempt, found) if attempt and found else None
 
+    def recall(self, now_ns: int) -> list[Attempt]:
+        """Mini-batches that wait behind a running one that takes long, from now on to be run elsewhere.
+
+        Called at each tick. The worker reads the recall before it begins one; it is safe to go by a tick later, when
+        the same mini-batch is still running, for by then the worker cannot have missed it.
+        """
+        moment = self._process.word.read() if len(self.sent) > 1 and not self._dead else None
+        if moment is None or moment.phase != frames.RUNNING or now_ns - moment.since_ns < _LONG_NS:
+            return []
+        if self._recalled != moment.sequence:
+            self._recalled = moment.sequence
+            self._process.word.recall(moment.sequence + 1, self._answered + len(self.sent))
+            return []
+        behind = list(self.sent)[moment.sequence - self._answered :]
+        return [each for each in behind if each.runner is self]
+
     def _at(self, moment: frames.Moment) -> Attempt | None:
         at = moment.sequence - self._answered - 1
         return self.sent[at] if moment.phase != frames.IDLE and 0 <= at < len(self.sent) else None
@@ -240,16 +260,23 @@ class Runner:
     def _on_results(self, body: memoryview) -> None:
         results = []
         elapsed = []
+        given_back = []
         unpack, header = frames.RESULT.unpack_from, frames.RESULT.size
         at, size, number, popleft = 0, len(body), self.number, self.sent.popleft
         while at < size:
             values = unpack(body, at)
             at += header + values[1]
-            results.append(Result(popleft(), number, body[at - values[1] : at], *values))
+            attempt = popleft()
+            self._answered += 1
+            if values[0] == frames.Kind.NOT_STARTED:
+                given_back.append(attempt)
+                continue
+            results.append(Result(attempt, number, body[at - values[1] : at], *values))
             elapsed.append(values[7])
-        self._answered += len(results)
         self.window.saw(elapsed)
         self.idle_since = time.monotonic()
+        if given_back:
+            self._owner.on_given_back([each for each in given_back if each.runner is self])
         self._owner.on_results(self, results)
 
     # Its end.
@@ -275,7 +302,7 @@ class Runner:
             failure = self._verdict[1]
         elif self.was_told_to_end:
             culprit = None
-        unanswered = [each for each in self.sent if each is not culprit]
+        unanswered = [each for each in self.sent if each is not culprit and each.runner is self]
         self.sent.clear()
         return Death(how, culprit, failure, unanswered, _times(moment), self._answered > 0)
 

@@ -79,6 +79,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         task.add_done_callback(self._background.discard)
 
     @property
+    def serving(self) -> bool:
+        """Whether a stream is open."""
+        return bool(self._jobs)
+
+    @property
     def idle(self) -> bool:
         """No job has anything open or untold here."""
         return all(each.idle for each in self._jobs.values())

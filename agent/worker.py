@@ -24,28 +24,23 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from . import frames
-from .attempt import Attempt, Failed, MiniBatch
+from .attempt import Attempt, Failed, MiniBatch, Recalled
 from .entry import EntryScript, ScriptFailed, failure_of
+from .replies import AgentGone, Replies
 
 if TYPE_CHECKING:
     from batchmesh.rows.rendering import Renderer
 
-#: Below this a run() is short (nanoseconds): replies of short ones wait for each other, at most that long.
-JOIN_NS = 1_000_000
+#: Below this a mini-batch is short (nanoseconds).
+_SHORT_NS = 1_000_000
 #: So many short runs in a row make the next one likely to be short.
 _STEADY = 8
-#: Replies are sent when they are more than this (bytes).
-_FULL = 256 * 1024
 _RECEIVE = 256 * 1024
 #: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
 _HIGH_FD = 200
 _PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger("batchmesh")
-
-
-class AgentGone(Exception):  # noqa: N818  (the worker ends with its agent, quietly)
-    """The agent has closed its end of the socket."""
 
 
 class Link:
@@ -76,7 +71,7 @@ class Link:
             if messages:
                 return messages
 
-    def send(self, part: bytes) -> bool:
+    def send(self, part: bytes) -> None:
         """Sends all of it, waiting for room. Errors: AgentGone."""
         view = memoryview(part)
         while view:
@@ -86,7 +81,6 @@ class Link:
                 self._writable.poll()
             except ConnectionError:
                 raise AgentGone from None
-        return True
 
 
 class Worker:
@@ -96,9 +90,7 @@ class Worker:
         self._link = link
         self._word = word
         self._queue: deque[MiniBatch] = deque()
-        self._replies: list[bytes] = []
-        self._held = 0
-        self._oldest_ns = 0
+        self._replies = Replies(link)
         self._sequence = 0
         self._short_runs = 0
         self._free_since_ns = 0
@@ -183,10 +175,15 @@ class Worker:
         self._sequence += 1
         attempt = Attempt(mini_batch, self._sequence, self._word)
         try:
+            self._word.say(self._sequence, frames.READING)
+            if self._word.is_recalled(self._sequence):
+                raise Recalled(frames.Failure(frames.Kind.NOT_STARTED, "It was recalled."))
             assert self._script is not None
             assert self._renderer is not None
             frame = attempt.go(self._script, self._renderer, self._max_result_bytes)
             kind = 0
+        except Recalled as recalled:
+            frame, kind = b"", recalled.failure.kind
         except Failed as failed:
             log.error("mini-batch %d: %s\n%s", mini_batch.number, failed, failed.failure.traceback)  # noqa: TRY400
             frame = failed.failure.encoded()
@@ -194,7 +191,7 @@ class Worker:
         ended_ns = monotonic_ns()
         began_ns, run_ns = self._free_since_ns, attempt.run_ns
         self._free_since_ns = attempt.returned_ns or ended_ns
-        self._reply(
+        self._replies.add(
             frames.RESULT.pack(
                 kind,
                 len(frame),
@@ -207,29 +204,14 @@ class Worker:
             ),
             frame,
         )
-        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < JOIN_NS else 0
-        if self._short_runs < _STEADY or ended_ns - self._oldest_ns >= JOIN_NS or self._held >= _FULL:
+        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < _SHORT_NS else 0
+        if self._short_runs < _STEADY or self._replies.due(ended_ns):
             self._flush()
 
-    def _reply(self, header: bytes, frame: bytes) -> None:
-        if not self._replies:
-            self._oldest_ns = monotonic_ns()
-        self._replies.append(header)
-        self._replies.append(frame)
-        self._held += len(header) + len(frame)
-
     def _flush(self) -> None:
-        if not self._replies:
-            return
-        self._word.say(self._sequence, frames.SENDING)
-        head = frames.HEADER.pack(self._held, frames.RESULTS)
-        if self._held < _FULL:
-            self._link.send(b"".join([head, *self._replies]))
-        else:
-            for part in (head, *self._replies):
-                self._link.send(part)
-        self._replies.clear()
-        self._held = 0
+        if self._replies:
+            self._word.say(self._sequence, frames.SENDING)
+            self._replies.flush()
 
 
 def main(arguments: list[str]) -> int:

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at leases and time limits; far below the shortest lease.
 _TICK = 0.25
+#: Seconds that agents have to end the streams of a job before its output is committed without waiting for them.
+_STREAM_END = 30.0
 #: Mini-batches read from the plan at once.
 _FEED = 2048
 
@@ -345,6 +347,7 @@ class Dispatcher:
         job_id = job.record.row.job_id
         if job.planning:
             job.planning.stop()
+        await self._streams_ended(job)
         deadline = time.monotonic() + self._config.commit_patience
         wait = 0.2
         while True:
@@ -362,6 +365,13 @@ class Dispatcher:
             job.record.changed()
             await asyncio.sleep(wait)
             wait = min(5.0, wait * 2)
+
+    @staticmethod
+    async def _streams_ended(job: ActiveJob) -> None:
+        """Agents end a stream once the job's logs are shipped and, for summary_only, shutdown() has written its files."""
+        ends = [asyncio.ensure_future(stream.ended()) for stream in job.streams.values()]
+        if ends:
+            await asyncio.wait(ends, timeout=_STREAM_END)
 
     async def _publish_once(self, job: ActiveJob, report_only: bool) -> None:
         record = job.record

@@ -5,7 +5,8 @@
                                                  ├─ cannot be read ──────▶ PlannedMiniBatch with a failure
                                                  └─ no rows ─────────────▶ FileWithoutRows
 
-Pure but for reading the inputs; holds one mini-batch and one folder's names, never a list of all.
+Pure but for reading the inputs; holds one mini-batch and one folder's names, never a list of all. A format's module is
+imported when its first file comes: pyarrow would cost each start of the scheduler half a second.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from batchmesh.data import csv, files, jsonl, parquet
+from batchmesh.data import files
 from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
 from batchmesh.data.listing import InputRefused, Listed, list_input, list_inputs
@@ -163,9 +164,15 @@ class _Tables:
         if found != self.kind and (found != "files" or self.request.kind is None):
             raise UnreadableFile(f"{path} is no {self.kind} file, as the input's other files are; leave it out")
         if self.kind == "parquet":
+            from batchmesh.data import parquet
+
             return parquet.split(path, self.size, after)
         if self.kind == "jsonl":
+            from batchmesh.data import jsonl
+
             return jsonl.split(path, self.size, self.request.csv_types, after)
+        from batchmesh.data import csv
+
         options = csv.CsvOptions(self.request.csv_header == "present", self.request.csv_types)
         return csv.split(path, self.size, options, after)
 
@@ -191,6 +198,8 @@ def _first_file_of(text: str) -> str:
 
 def _check_columns(request: PlanRequest, firsts: list[str]) -> None:
     """A column name that no first file has is a slip of the pen."""
+    from batchmesh.data import csv
+
     names: list[str] = []
     try:
         for path in firsts:

@@ -63,7 +63,7 @@ class NodeStream:
 
     async def ended(self) -> None:
         """Returns once the stream has ended."""
-        await self._task
+        await asyncio.shield(self._task)
 
     async def _run(self) -> None:
         sender = asyncio.create_task(self._send_all())

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from batchmesh.data import csv_parser, text
 from batchmesh.data.blocks import BLOCK, blocks, is_gzip, open_table
 from batchmesh.data.columns import Column, distinct, with_given
-from batchmesh.data.csv_misfits import separate
 from batchmesh.data.cuts import Place
 from batchmesh.data.records import CsvScanner
 from batchmesh.data.sampling import LIMIT, whole_records
@@ -81,6 +80,8 @@ def read(fields: SliceFields) -> Batch:
     columns = [Column(*column) for column in fields["columns"]]
     if "unterminated" in fields:
         return Batch(_empty(columns), [_unterminated(fields)])
+    from batchmesh.data.csv_misfits import separate
+
     data = text.load(fields)
     with text.damage_as(UnreadableSlice, fields["file"]):
         table, bad = separate(data, columns, fields["delimiter"])
@@ -157,5 +158,7 @@ def _unterminated(fields: SliceFields) -> RowFailure:
 
 
 def _empty(columns: list[Column]) -> pd.DataFrame:
+    from batchmesh.data.csv_misfits import separate
+
     table, _ = separate(bytearray(b"\n"), columns, ",")
     return text.to_pandas(table, columns)

@@ -340,6 +340,7 @@ def test_a_draining_agent_finishes_what_is_open(tmp_path: Path) -> None:
             await until(lambda: scheduler.beats[-1].draining)
             (tmp_path / "go").touch()
             assert (await stream.outcomes_of(1))[1].failure is None
+            await stream.finish()
             assert await asyncio.to_thread(process.wait, 20) == 0
             await channel.close()
         await server.stop(0)
@@ -391,3 +392,33 @@ def test_two_agents_do_not_share_a_work_folder(tmp_path: Path) -> None:
     assert second.wait(20) == 2
     first.terminate()
     assert first.wait(20) == 0
+
+
+def test_what_was_sent_along_behind_a_surprisingly_slow_one_runs_elsewhere_once(tmp_path: Path) -> None:
+    """Fast mini-batches open the window, so that many lie with the worker when one of them hangs."""
+    script = f"""
+import pathlib, time
+def run(paths):
+    with open("{tmp_path}/runs", "a") as file:
+        file.write(paths[0] + "\\n")
+    while "slow" in paths[0] and not pathlib.Path("{tmp_path}/go").exists():
+        time.sleep(0.005)
+    return paths
+"""
+
+    async def story(node: AgentNode) -> None:
+        stream = await node.open("job", {"score.py": script})
+        await stream.until(lambda stream: stream.status.workers == 2)
+        paths = [[f"/{number}"] for number in range(2000)]
+        paths[1000] = ["/slow"]
+        await stream.run(*paths)
+        await stream.outcomes_of(1990)
+        await stream.until(lambda stream: len(stream.outcomes) >= 1999)
+        assert 1001 not in stream.outcomes
+        (tmp_path / "go").touch()
+        await stream.outcomes_of(2000)
+        assert all(each.failure is None for each in stream.outcomes.values())
+        await stream.finish()
+        assert sorted((tmp_path / "runs").read_text().split()) == sorted(path for [path] in paths)
+
+    with_node(tmp_path, story)

@@ -9,14 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("scheduler", "agent", "storage")
-KIT = [path for path in (ROOT / "batchmesh").rglob("*.py") if path.relative_to(ROOT / "batchmesh").parts[0] not in SERVICES]
+KIT = [
+    path for path in (ROOT / "batchmesh").rglob("*.py") if path.relative_to(ROOT / "batchmesh").parts[0] not in SERVICES
+]
 
 #: Modules that the decision core may not know, and those of the worker, which runs in the user's environment.
 _SHELL = {"asyncio", "grpc", "sqlite3", "batchmesh.v1", "google"}
-_HEAVY = {"grpc", "google", "structlog", "tenacity", "click", "rich", "batchmesh.rpc", "batchmesh.status", "batchmesh.v1"}
+_HEAVY = {
+    "grpc",
+    "google",
+    "structlog",
+    "tenacity",
+    "click",
+    "rich",
+    "batchmesh.rpc",
+    "batchmesh.status",
+    "batchmesh.v1",
+}
 LIGHT = {
     **{f"scheduler/{name}.py": _SHELL for name in ("machine", "model", "events", "placement", "thresholds", "planner")},
-    **{f"agent/{name}.py": _HEAVY | {"asyncio"} for name in ("worker", "entry", "frames")},
+    **{f"agent/{name}.py": _HEAVY | {"asyncio"} for name in ("worker", "entry", "frames", "attempt", "replies")},
     **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "rows").glob("*.py")},
     **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "data").glob("*.py")},
     "batchmesh/segment.py": _HEAVY,
@@ -24,8 +36,19 @@ LIGHT = {
 }
 #: The only modules of the scheduler and the agent that know protos.
 PROTO_ROOMS = {
-    "scheduler": {"service", "dispatcher", "publisher", "streams", "nodes", "jobs", "spec", "planning", "report", "__main__"},
-    "agent": {"service", "uploader", "heartbeat", "sources", "logs", "__main__"},
+    "scheduler": {
+        "service",
+        "dispatcher",
+        "publisher",
+        "streams",
+        "nodes",
+        "jobs",
+        "spec",
+        "planning",
+        "report",
+        "__main__",
+    },
+    "agent": {"service", "opening", "outbox", "storages", "uploader", "heartbeat", "sources", "logs", "__main__"},
 }
 
 
