@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("batchmesh")
 
 
-class Failed(Exception):  # noqa: N818  (it carries a Failure, which is data)
+class Failed(Exception):
     """The mini-batch failed; `failure` is what the scheduler is told."""
 
     def __init__(self, failure: frames.Failure) -> None:

@@ -34,7 +34,7 @@ class Context(NamedTuple):
     dataset: Any
 
 
-class ScriptFailed(Exception):  # noqa: N818  (what the user reads is the failure inside)
+class ScriptFailed(Exception):
     """The script could not be loaded, or its init() failed. `failure` is what the job is told."""
 
     def __init__(self, failure: frames.Failure) -> None:

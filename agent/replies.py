@@ -28,7 +28,7 @@ _BACKSTOP = 0.01
 _FULL = 256 * 1024
 
 
-class AgentGone(Exception):  # noqa: N818  (the worker ends with its agent, quietly)
+class AgentGone(Exception):
     """The agent has closed its end of the socket."""
 
 

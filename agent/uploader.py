@@ -39,7 +39,7 @@ _BACKOFF_LAST = 2.0
 log = structlog.get_logger()
 
 
-class Abandoned(Exception):  # noqa: N818  (nobody reads it: the job's stream is gone)
+class Abandoned(Exception):
     """The results are wanted no more."""
 
 

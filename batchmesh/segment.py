@@ -22,7 +22,7 @@ _WHOLE = struct.Struct("<4sIQQQIIQ4x")
 HEADER_SIZE = _WHOLE.size
 
 
-class FrameDamaged(ValueError):  # noqa: N818 named as our errors are
+class FrameDamaged(ValueError):
     """Bytes that should be a frame are not one, or are not the one that was expected."""
 
 

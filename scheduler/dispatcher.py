@@ -368,7 +368,7 @@ class Dispatcher:
 
     @staticmethod
     async def _streams_ended(job: ActiveJob) -> None:
-        """Agents end a stream once the job's logs are shipped and, for summary_only, shutdown() has written its files."""
+        """Agents end a stream once logs are shipped and, for summary_only, shutdown() has written its files."""
         ends = [asyncio.ensure_future(stream.ended()) for stream in job.streams.values()]
         if ends:
             await asyncio.wait(ends, timeout=_STREAM_END)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MAGIC = re.compile(r"[*?\[]")
 
 
-class InputRefused(ValueError):  # noqa: N818  (the name that users read)
+class InputRefused(ValueError):
     """An input cannot be used: the message names it and says what to do."""
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 SliceFields = dict[str, Any]
 
 
-class UnreadableSlice(Exception):  # noqa: N818  (what the user reads is the sentence)
+class UnreadableSlice(Exception):
     """The items of a slice cannot be read at all: the file is gone, damaged or no longer what was planned."""
 
 
-class UnreadableFile(Exception):  # noqa: N818
+class UnreadableFile(Exception):
     """A table file that cannot be split: missing, forbidden, damaged. It becomes one failed item."""
 
 

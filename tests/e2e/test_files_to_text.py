@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchmesh.client import Client
 from tests.support.story import (
     adds_up,
     failed,
@@ -24,6 +26,7 @@ from tests.support.story import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchmesh.job import Job
     from tests.support.mesh import Mesh
 
 UPPER = """
@@ -58,7 +61,7 @@ def test_folders_globs_and_single_files_are_taken_in_the_order_given(mesh: Mesh,
     first = write_files(tmp_path / "b" / "deep", 3, str)
     second = write_files(tmp_path / "a", 4, str)
     (tmp_path / "b" / ".hidden").write_text("no")
-    inputs = [tmp_path / "b", f"{tmp_path}/a/item-0000[12].txt", second[3]]
+    inputs = [str(tmp_path / "b"), f"{tmp_path}/a/item-0000[12].txt", str(second[3])]
     job = succeeded(run_job(mesh.address, write_script(tmp_path, UPPER), inputs, tmp_path / "out"))
     assert lines(job) == upper([*first, second[1], second[2], second[3]])
 
@@ -330,7 +333,7 @@ FAILS_ON = """
 """
 
 
-def run_with_bad(mesh: Mesh, tmp_path: Path, bad: list[int], **settings: object):  # type: ignore[no-untyped-def]
+def run_with_bad(mesh: Mesh, tmp_path: Path, bad: list[int], **settings: Any) -> Job:
     write_files(tmp_path / "in", 20, str)
     return run_job(
         mesh.address,
@@ -476,8 +479,6 @@ def test_megabytes_of_prints_are_kept_as_logs_and_cost_no_row(mesh: Mesh, tmp_pa
     )
     job = succeeded(run_job(mesh.address, script, tmp_path / "in", tmp_path / "out", mini_batch_size=2))
     assert lines(job) == [path.name for path in paths]
-    from batchmesh.client import Client
-
     with Client(mesh.address) as client:
         logs = {log.name: log.size for log in client.logs(job.job_id)}
         assert sum(size for name, size in logs.items() if "/stdout/" in name) >= 3 * 2**20
@@ -488,8 +489,6 @@ def test_megabytes_of_prints_are_kept_as_logs_and_cost_no_row(mesh: Mesh, tmp_pa
 
 def test_the_report_names_each_mini_batch_with_its_times_and_tries(mesh: Mesh, tmp_path: Path) -> None:
     job = succeeded(run_with_bad(mesh, tmp_path, [3], error_threshold=2))
-    import csv
-
     with open(f"{job.report_path}/processed_mini-batches.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10

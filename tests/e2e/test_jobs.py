@@ -1,10 +1,9 @@
-"""A job's life beside its rows: cancel, resume, delete, the same id again, a folder that is taken, a scheduler killed."""
+"""A job's life beside its rows: cancelled, resumed, deleted, submitted again, and outliving its services."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 

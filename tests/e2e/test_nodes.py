@@ -187,7 +187,7 @@ def test_two_jobs_share_the_slots_of_a_node(mesh: Mesh, tmp_path: Path) -> None:
                     environment_variables=gates[-1].environment,
                 )
             )
-        wait_for(lambda: gates[0].agents(), "the first job to run")
+        wait_for(gates[0].agents, "the first job to run")
         gates[0].open()
         gates[1].open()
         for job in jobs:

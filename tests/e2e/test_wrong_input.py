@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -38,9 +38,21 @@ def one_sentence(done: subprocess.CompletedProcess[str], status: int, *words: st
         assert word in line, line
 
 
-@pytest.fixture
-def refused(mesh: Mesh, tmp_path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
+class Refusing(Protocol):
     """Runs a good job with one thing changed, and asserts how it was refused."""
+
+    def __call__(
+        self,
+        *words: str,
+        script: object = ...,
+        inputs: object = ...,
+        output: object = ...,
+        options: tuple[object, ...] = ...,
+    ) -> None: ...
+
+
+@pytest.fixture
+def refused(mesh: Mesh, tmp_path: Path) -> Refusing:
     write_files(tmp_path / "in", 2, str)
     good = write_script(tmp_path, GOOD, "good.py")
 
@@ -57,28 +69,28 @@ def refused(mesh: Mesh, tmp_path: Path):  # type: ignore[no-untyped-def]  # noqa
     return run
 
 
-def test_a_missing_script(refused, tmp_path: Path) -> None:
+def test_a_missing_script(refused: Refusing, tmp_path: Path) -> None:
     refused("nowhere.py", script=tmp_path / "nowhere.py")
 
 
-def test_a_script_with_a_syntax_error_is_named_with_its_line(refused, tmp_path: Path) -> None:
+def test_a_script_with_a_syntax_error_is_named_with_its_line(refused: Refusing, tmp_path: Path) -> None:
     refused("bad.py", "line 2", script=write_script(tmp_path, "import os\ndef run(:\n", "bad.py"))
 
 
-def test_a_script_without_run(refused, tmp_path: Path) -> None:
+def test_a_script_without_run(refused: Refusing, tmp_path: Path) -> None:
     refused("run", script=write_script(tmp_path, "def init():\n    pass\n", "idle.py"))
 
 
-def test_an_input_that_is_not_there(refused, tmp_path: Path) -> None:
+def test_an_input_that_is_not_there(refused: Refusing, tmp_path: Path) -> None:
     refused("nothing", inputs=tmp_path / "nothing")
 
 
-def test_an_empty_input(refused, tmp_path: Path) -> None:
+def test_an_empty_input(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused("empty", inputs=tmp_path / "empty")
 
 
-def test_a_glob_that_matches_nothing(refused, tmp_path: Path) -> None:
+def test_a_glob_that_matches_nothing(refused: Refusing, tmp_path: Path) -> None:
     refused("*.png", inputs=f"{tmp_path}/in/*.png")
 
 
@@ -101,18 +113,18 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     one_sentence(done, REFUSED, str(path))
 
 
-def test_an_output_that_cannot_be_made(refused, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_made(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(str(tmp_path / "file" / "out"), output=tmp_path / "file" / "out")
 
 
-def test_an_output_that_is_not_empty(refused, tmp_path: Path) -> None:
+def test_an_output_that_is_not_empty(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     refused("not empty", "--overwrite", output=tmp_path / "full")
 
 
-def test_an_unknown_option(refused) -> None:
+def test_an_unknown_option(refused: Refusing) -> None:
     mini = ("--mini-batch-sise", "5")
     done = batchmesh("run", "s.py", *mini)
     assert done.returncode == REFUSED
@@ -134,20 +146,20 @@ def test_an_unknown_option(refused) -> None:
         ("--append-row-file-name", "a?b", "append_row_file_name"),
     ],
 )
-def test_a_setting_out_of_its_range(refused, option: str, value: str, word: str) -> None:
+def test_a_setting_out_of_its_range(refused: Refusing, option: str, value: str, word: str) -> None:
     refused(word, options=(option, value))
 
 
-def test_an_input_of_mixed_kinds(refused, tmp_path: Path) -> None:
+def test_an_input_of_mixed_kinds(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     refused("t.csv", options=("--input", tmp_path / "t.csv"))
 
 
-def test_a_reserved_argument_is_refused_by_name(refused) -> None:
+def test_a_reserved_argument_is_refused_by_name(refused: Refusing) -> None:
     refused("--output", options=("--", "--output", "elsewhere"))
 
 
-def test_a_source_folder_that_does_not_hold_the_script(refused, tmp_path: Path) -> None:
+def test_a_source_folder_that_does_not_hold_the_script(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     refused("good.py", options=("--source-directory", tmp_path / "other"))
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ class Mesh:
     agent_options: tuple[str, ...] = ()
     services: list[Service] = field(default_factory=list)
 
-    def __enter__(self) -> Mesh:
+    def __enter__(self) -> Self:
         try:
             self.storage = self.start("storage", "--listen", "127.0.0.1:0", "--root", str(self.folder / "storage"))
             self.scheduler = self.start_scheduler("127.0.0.1:0")

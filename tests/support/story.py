@@ -40,7 +40,7 @@ def write_files(folder: Path, count: int, text: Callable[[int], str] = str) -> l
 def run_job(
     address: str,
     script: Path,
-    inputs: Path | Sequence[Path] | str,
+    inputs: Path | Sequence[Path | str] | str,
     output: Path,
     patience: float = PATIENCE,
     **settings: Any,

@@ -18,7 +18,7 @@ from batchmesh.scheduler.events import (
     PoolChanged,
 )
 from batchmesh.scheduler.machine import Machine
-from batchmesh.scheduler.model import Failure, FailureKind, JobState, Limits, MiniBatch, PoolPhase
+from batchmesh.scheduler.model import Failure, FailureKind, JobState, Limits, MiniBatch, PoolPhase, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,10 @@ class Drive:
     @property
     def job(self) -> JobState:
         return self.machine.jobs[JOB]
+
+    def state(self) -> State:
+        """The job's state now (a method, so that a type checker does not think it stays)."""
+        return self.job.state
 
     def tell(self, event: Event) -> list[Command]:
         commands = self.machine.handle(event, self.now)

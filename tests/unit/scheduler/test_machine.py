@@ -7,12 +7,15 @@ import dataclasses
 import pytest
 
 from batchmesh.scheduler.events import (
+    AttemptEnd,
+    AttemptsEnded,
     ClosePool,
     Commit,
     Discard,
     Dispatch,
     FramesDamaged,
     JobCancelled,
+    JobSubmitted,
     NodeDraining,
     NodeJoined,
     NodeLost,
@@ -26,7 +29,7 @@ from batchmesh.scheduler.events import (
     StreamEnded,
     Ticked,
 )
-from batchmesh.scheduler.machine import waiting_for
+from batchmesh.scheduler.machine import Machine, waiting_for
 from batchmesh.scheduler.model import Counts, Failure, FailureKind, Limits, MiniBatch, PoolPhase, State
 
 from .drive import JOB, RAISED, Drive, dispatched, of_kind
@@ -54,9 +57,9 @@ def test_mini_batches_go_out_in_order_and_within_credits() -> None:
 def test_the_first_dispatch_makes_a_job_run() -> None:
     drive = Drive()
     drive.plan(1)
-    assert drive.job.state is State.PENDING
+    assert drive.state() is State.PENDING
     drive.ready()
-    assert drive.job.state is State.RUNNING
+    assert drive.state() is State.RUNNING
 
 
 def test_the_last_mini_batches_go_where_fewest_are_open() -> None:
@@ -75,9 +78,9 @@ def test_when_all_succeeded_the_output_is_committed_and_then_the_job_succeeded()
     commands = drive.succeed(1)
     assert of_kind(commands, Commit) == [Commit(JOB)]
     assert ClosePool(JOB, "a") in commands
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
     drive.tell(OutputCommitted(JOB))
-    assert drive.job.state is State.SUCCEEDED
+    assert drive.state() is State.SUCCEEDED
 
 
 def test_nothing_is_committed_before_planning_has_ended() -> None:
@@ -128,8 +131,6 @@ def test_an_outcome_of_a_lost_node_that_comes_late_counts_nothing() -> None:
     drive.ready()
     late = drive.out()[0]
     drive.tell(NodeLost("a"))
-    from batchmesh.scheduler.events import AttemptEnd, AttemptsEnded
-
     drive.tell(AttemptsEnded(JOB, [AttemptEnd(late, 10, 0, 10)]))
     assert drive.job.counts.succeeded_items == 0
 
@@ -175,7 +176,7 @@ def test_a_job_over_its_threshold_fails_with_the_first_traceback() -> None:
     assert error.message == ("10 items failed, more than error_threshold=0 bears; the first failure: ValueError: no")
     assert error.traceback == RAISED.traceback
     drive.tell(OutputCommitted(JOB))
-    assert drive.job.state is State.FAILED
+    assert drive.state() is State.FAILED
 
 
 def test_a_retry_that_may_still_save_a_mini_batch_counts_against_no_threshold() -> None:
@@ -184,7 +185,7 @@ def test_a_retry_that_may_still_save_a_mini_batch_counts_against_no_threshold() 
     drive.ready()
     drive.fail(0)
     drive.succeed(0)
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
 
 
 @pytest.mark.parametrize(("bears", "fails"), [(-1, False), (0, True), (1, False)])
@@ -202,10 +203,10 @@ def test_allowed_failed_percent_is_judged_once_all_are_scheduled() -> None:
     drive.ready(credits_=2)
     drive.fail(0)
     drive.fail(1)
-    assert drive.job.state is State.RUNNING
+    assert drive.state() is State.RUNNING
     drive.ready(credits_=2)
     drive.succeed(2)
-    assert drive.job.state is State.ENDING
+    assert drive.state() is State.ENDING
 
 
 def test_a_short_return_counts_items_and_no_mini_batch() -> None:
@@ -213,7 +214,7 @@ def test_a_short_return_counts_items_and_no_mini_batch() -> None:
     drive.plan(1)
     drive.ready()
     drive.succeed(0, failed=3)
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
     assert (drive.job.counts.failed_items, drive.job.counts.failed_mini_batches) == (3, 0)
 
 
@@ -231,7 +232,7 @@ def test_a_summary_only_job_may_end_with_nothing_succeeded() -> None:
     drive.plan(1)
     drive.ready()
     drive.fail(0)
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
 
 
 def test_an_unreadable_file_is_one_failed_item_and_no_failed_mini_batch() -> None:
@@ -241,7 +242,7 @@ def test_an_unreadable_file_is_one_failed_item_and_no_failed_mini_batch() -> Non
     unreadable = Failure(FailureKind.UNREADABLE_FILE, "b.csv is damaged.")
     drive.tell(PlanGrew(JOB, 1, 1, ended=True, unreadable=1, first_unreadable=unreadable))
     drive.succeed(0)
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
     assert drive.job.counts == Counts(
         planned_mini_batches=2,
         planned_items=11,
@@ -259,7 +260,7 @@ def test_a_node_where_init_fails_is_suspect_and_the_job_goes_on_elsewhere() -> N
     drive.plan(2)
     failure = Failure(FailureKind.INIT_FAILED, "no model", "Traceback …")
     drive.tell(PoolChanged(JOB, "a", PoolPhase.FAILED, failure=failure))
-    assert drive.job.state is State.PENDING
+    assert drive.state() is State.PENDING
     assert drive.tell(Ticked()) == []
     drive.tell(PoolChanged(JOB, "b", PoolPhase.FAILED, failure=failure))
     assert drive.job.error == failure
@@ -273,7 +274,7 @@ def test_a_cancelled_job_aborts_its_pools_and_writes_its_report() -> None:
     assert ClosePool(JOB, "a", abort=True) in commands
     assert of_kind(commands, Discard)
     drive.tell(OutputCommitted(JOB))
-    assert drive.job.state is State.CANCELLED
+    assert drive.state() is State.CANCELLED
 
 
 def test_a_cancel_after_committing_began_changes_nothing() -> None:
@@ -282,7 +283,7 @@ def test_a_cancel_after_committing_began_changes_nothing() -> None:
     drive.ready()
     drive.succeed(0)
     assert drive.tell(JobCancelled(JOB)) == []
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
 
 
 def test_damaged_frames_run_again_and_are_not_counted_twice() -> None:
@@ -296,7 +297,7 @@ def test_damaged_frames_run_again_and_are_not_counted_twice() -> None:
     assert OpenPool(JOB, "a") in commands
     assert dispatched(drive.ready()) == [1]
     drive.succeed(1)
-    assert drive.job.state is State.COMMITTING
+    assert drive.state() is State.COMMITTING
     assert drive.job.counts.succeeded_items == 20
 
 
@@ -308,7 +309,7 @@ def test_an_output_that_cannot_be_written_fails_the_job() -> None:
     full = Failure(FailureKind.OUTPUT_FAILED, "cannot write")
     assert of_kind(drive.tell(OutputFailed(JOB, full)), Discard)
     drive.tell(OutputFailed(JOB, full))
-    assert drive.job.state is State.FAILED
+    assert drive.state() is State.FAILED
     assert drive.job.error == full
 
 
@@ -324,11 +325,11 @@ def test_a_job_without_an_attempt_that_ends_is_stalled_only_while_one_is_open() 
     drive.plan(1)
     drive.now = 1000
     drive.tell(Ticked())
-    assert drive.job.state is State.PENDING
+    assert drive.state() is State.PENDING
     drive.ready()
     drive.now = 1099
     drive.tell(Ticked())
-    assert drive.job.state is State.RUNNING
+    assert drive.state() is State.RUNNING
     drive.now = 1101
     drive.tell(Ticked())
     assert drive.job.error is not None
@@ -341,8 +342,6 @@ def test_a_job_found_again_with_all_done_is_committed_at_once() -> None:
     drive.ready()
     drive.succeed(0)
     counts = dataclasses.replace(drive.job.counts)
-    from batchmesh.scheduler.events import JobSubmitted
-
     again = Drive()
     assert of_kind(again.tell(JobSubmitted("other", Limits(), counts)), Commit)
 
@@ -357,8 +356,6 @@ def test_what_is_settled_is_said_once_so_that_its_payload_can_go() -> None:
 
 
 def test_attempt_ids_of_two_starts_never_meet() -> None:
-    from batchmesh.scheduler.machine import Machine
-
     first, second = Machine(epoch=1), Machine(epoch=2)
     assert second._next_attempt - first._next_attempt >= 2**40
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,5 +108,9 @@ def test_a_deleted_job_leaves_no_row(store: Store) -> None:
     store.write(tables.add_outcomes([outcome(row, 0)])).result()
     store.write(tables.delete_job(row.number)).result()
     for table in ("jobs", "mini_batches", "outcomes", "files_without_rows"):
-        question = f"SELECT count(*) FROM {table}"
-        assert store.read(lambda db, q=question: db.execute(q).fetchone()[0]).result() == 0
+        assert store.read(partial(rows_in, table=table)).result() == 0
+
+
+def rows_in(db: sqlite3.Connection, table: str) -> int:
+    count: int = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return count
