@@ -27,8 +27,8 @@ class Config:
     lease: float = 15.0
     #: Open mini-batches in memory for each job. Smaller than all windows together, and nodes starve.
     window: int = 8192
-    #: Outcomes on their way to the disk. Without a bound a slow disk fills the memory.
-    pending_outcomes: int = 65536
+    #: Messages of outcomes on their way to the disk. Without a bound a slow disk fills the memory.
+    pending_writes: int = 256
     #: Seconds for which a commit is tried again while storage does not answer.
     commit_patience: float = 600.0
     #: Seconds that each durable step is held back: a test setting that shows who waits for the disk.

@@ -10,16 +10,18 @@ All of it runs on the event loop; disk work is on the store's threads, planning 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from batchmesh.errors import BatchmeshError, Refused
 from batchmesh.v1 import agent_pb2
 
-from . import report, tables
+from . import tables
+from .active import ActiveJob
+from .committer import Committer
 from .events import (
     AttemptEnd,
     AttemptsEnded,
@@ -28,12 +30,9 @@ from .events import (
     CreditsGranted,
     Discard,
     Dispatch,
-    FramesDamaged,
     JobSubmitted,
     MiniBatchesPlanned,
     OpenPool,
-    OutputCommitted,
-    OutputFailed,
     PlanGrew,
     PoolChanged,
     Settle,
@@ -42,8 +41,9 @@ from .events import (
     Ticked,
 )
 from .jobs import failure_of
-from .model import FINAL, NO_TRY, Counts, Failure, FailureKind, MiniBatch, PoolPhase, State
+from .model import FINAL, Counts, Failure, FailureKind, MiniBatch, PoolPhase, State
 from .nodes import Nodes
+from .outcomes import read_outcomes
 from .planning import Planning
 from .spec import limits_of, plan_request
 from .streams import NodeStream
@@ -58,28 +58,14 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .publisher import Publisher
     from .store import Store
+    from .tables import JobRow
 
 #: Seconds between two looks at leases and time limits; far below the shortest lease.
 _TICK = 0.25
-#: Seconds that agents have to end the streams of a job before its output is committed without waiting for them.
-_STREAM_END = 30.0
+#: Seconds between two tries to write a state that the database refused.
+_AGAIN = 2.0
 #: Mini-batches read from the plan at once.
 _FEED = 2048
-
-
-class ActiveJob:
-    """What performing a job's commands needs: its open payloads, its streams, its planning."""
-
-    def __init__(self, record: JobRecord) -> None:
-        self.record = record
-        #: Payload and affinity of each mini-batch that is open in the Machine.
-        self.payloads: dict[int, tuple[bytes, int]] = {}
-        self.streams: dict[str, NodeStream] = {}
-        self.planning: Planning | None = None
-        #: The plan is durable up to here, and read up to there.
-        self.planned = record.row.planned
-        self.fed = 0
-        self.feeding = False
 
 
 class Dispatcher:
@@ -89,10 +75,10 @@ class Dispatcher:
         self._config = config
         self._machine = machine
         self._store = store
-        self._publisher = publisher
+        self._committer = Committer(store, publisher, config.commit_patience, self.tell)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(config.pending_outcomes)
+        self._room = asyncio.Semaphore(config.pending_writes)
         self.storage_address = ""
         self.nodes = Nodes(config.lease, self.tell)
         self.active: dict[str, ActiveJob] = {}
@@ -169,7 +155,7 @@ class Dispatcher:
             case TellState():
                 self._spawn(self._tell_state(job, command.state))
             case Commit() | Discard():
-                self._spawn(self._publish(job, report_only=isinstance(command, Discard)))
+                self._spawn(self._committer.end(job, report_only=isinstance(command, Discard)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -227,7 +213,7 @@ class Dispatcher:
 
     async def _on_outcomes(self, job: ActiveJob, node_id: str, outcomes: agent_pb2.Outcomes) -> None:
         """Makes outcomes durable, then tells them; what is nobody's fault is told without a trace."""
-        rows, ends = self._settled(job, node_id, outcomes)
+        rows, ends = read_outcomes(job.record, node_id, outcomes)
         if not ends:
             return
         event = AttemptsEnded(job.record.row.job_id, ends)
@@ -247,53 +233,6 @@ class Dispatcher:
         structlog.get_logger().error("outcomes_not_written", job=event.job_id, why=str(error))
         lost = Failure(FailureKind.NOT_STARTED, f"The scheduler's database refused its outcome: {error}")
         self.tell(AttemptsEnded(event.job_id, [AttemptEnd(end.attempt_id, failure=lost) for end in event.ends]))
-
-    @staticmethod
-    def _settled(
-        job: ActiveJob, node_id: str, outcomes: agent_pb2.Outcomes
-    ) -> tuple[list[tables.OutcomeRow], list[AttemptEnd]]:
-        """Rows for the database and ends for the Machine, of those attempts that are still wanted."""
-        state = job.record.state
-        running = state.running if state is not None else {}
-        failures = {each.attempt_id: each.failure for each in outcomes.failures}
-        number, segment = job.record.row.number, outcomes.segment
-        limit = job.record.spec.run_max_try
-        rows: list[tables.OutcomeRow] = []
-        ends: list[AttemptEnd] = []
-        columns = zip(
-            outcomes.attempt_id,
-            outcomes.offset,
-            outcomes.length,
-            outcomes.rows,
-            outcomes.succeeded_items,
-            outcomes.failed_items,
-            outcomes.process,
-            outcomes.started_us,
-            outcomes.run_us,
-            outcomes.elapsed_us,
-            strict=True,
-        )
-        for attempt, offset, length, count, succeeded, failed, process, started, run, elapsed in columns:
-            out = running.get(attempt)
-            if out is None:
-                continue
-            mini_batch = out.mini_batch
-            tries = mini_batch.tries + 1
-            proto = failures.get(attempt)
-            if proto is None:
-                where = (segment, offset, length, count, succeeded, failed)
-                ends.append(AttemptEnd(attempt, succeeded, failed, count))
-            else:
-                failure = failure_of(proto)
-                ends.append(AttemptEnd(attempt, failure=failure))
-                if failure.kind in NO_TRY:
-                    continue
-                where = ("", 0, 0, 0, 0, mini_batch.items)
-            blob = proto.SerializeToString() if proto is not None else None
-            times = (started, run, elapsed)
-            final = proto is None or tries >= limit
-            rows.append((number, mini_batch.index, tries, attempt, *where, node_id, process, *times, blob, final))
-        return rows, ends
 
     # ---- the plan, piece by piece ----
 
@@ -327,80 +266,29 @@ class Dispatcher:
         row = record.frozen()
         row.state = int(state)
         row.started = row.started or (time.time() if state is State.RUNNING else None)
+        row.cancelled = int(record.state is not None and record.state.cancelled)
         if state in FINAL:
             row.ended = time.time()
-            row.cancelled = int(state is State.CANCELLED)
-        await asyncio.wrap_future(self._store.write(tables.set_state(row)))
+        await self._write_state(record, row)
         record.row = row
         if state in FINAL:
             self._forget(job)
         record.changed()
+
+    async def _write_state(self, record: JobRecord, row: JobRow) -> None:
+        """Tries again for as long as the database cannot be written, with the reason for all to see."""
+        while True:
+            try:
+                await asyncio.wrap_future(self._store.write(tables.set_state(row)))
+            except sqlite3.Error as error:
+                record.hold(f"the scheduler's database cannot be written: {error}")
+                await asyncio.sleep(_AGAIN)
+            else:
+                record.hold("")
+                return
 
     def _forget(self, job: ActiveJob) -> None:
         job_id = job.record.row.job_id
         job.record.state = None
         self._machine.forget(job_id)
         self.active.pop(job_id, None)
-
-    async def _publish(self, job: ActiveJob, report_only: bool) -> None:
-        """Has storage write the output and the report; tries for as long as storage may be on its way back."""
-        job_id = job.record.row.job_id
-        if job.planning:
-            job.planning.stop()
-        await self._streams_ended(job)
-        deadline = time.monotonic() + self._config.commit_patience
-        wait = 0.2
-        while True:
-            try:
-                await self._publish_once(job, report_only)
-            except BatchmeshError as error:
-                problem = error
-            else:
-                return
-            structlog.get_logger().warning("commit_held_up", job=job_id, why=str(problem))
-            if isinstance(problem, Refused) or time.monotonic() > deadline:
-                self.tell(OutputFailed(job_id, Failure(FailureKind.OUTPUT_FAILED, str(problem))))
-                return
-            job.record.holds = f"storage: {problem}"
-            job.record.changed()
-            await asyncio.sleep(wait)
-            wait = min(5.0, wait * 2)
-
-    @staticmethod
-    async def _streams_ended(job: ActiveJob) -> None:
-        """Agents end a stream once logs are shipped and, for summary_only, shutdown() has written its files."""
-        ends = [asyncio.ensure_future(stream.ended()) for stream in job.streams.values()]
-        if ends:
-            await asyncio.wait(ends, timeout=_STREAM_END)
-
-    async def _publish_once(self, job: ActiveJob, report_only: bool) -> None:
-        record = job.record
-        state = record.state
-        assert state is not None, "a job that is being published is active"
-        await asyncio.wrap_future(self._store.write([]))  # what was on its way to the disk is there now
-        counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=record.row.job_id)))
-        state.counts = counts
-        ends_as = State.SUCCEEDED if not report_only else State.CANCELLED if state.cancelled else State.FAILED
-        text = report.summary(record, ends_as, counts, state.error)
-        response = await self._publisher.commit(record, text, report_only)
-        if response.HasField("damaged"):
-            await self._reopen(job, list(response.damaged.mini_batch))
-            return
-        record.holds = ""
-        record.row.output_path = response.manifest.output_path
-        record.row.report_path = response.manifest.report_path
-        self.tell(OutputCommitted(record.row.job_id))
-
-    async def _reopen(self, job: ActiveJob, indexes: list[int]) -> None:
-        """Damaged frames: what they held runs again, under a new commit."""
-        row = job.record.row
-        structlog.get_logger().warning("frames_damaged", job=row.job_id, mini_batches=indexes[:100])
-        number = row.number
-        lost = await asyncio.wrap_future(self._store.read(lambda db: tables.counted_of(db, number, indexes)))
-        again = await asyncio.wrap_future(self._store.read(lambda db: tables.planned(db, number, indexes)))
-        row.round += 1
-        await asyncio.wrap_future(self._store.write([*tables.reopen(number, indexes), *tables.set_state(row)]))
-        for index, _, affinity, payload in again:
-            job.payloads[index] = (payload, affinity)
-        mini_batches = [MiniBatch(index, items) for index, items, _, _ in again]
-        self.tell(FramesDamaged(row.job_id, mini_batches, lost))

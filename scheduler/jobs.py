@@ -39,6 +39,12 @@ class JobRecord:
     def is_final(self) -> bool:
         return State(self.row.state) in FINAL
 
+    def hold(self, why: str) -> None:
+        """Says what holds up the job's end; an empty text says that nothing does any more."""
+        if why != self.holds:
+            self.holds = why
+            self.changed()
+
     def changed(self) -> None:
         """Wakes all who watch."""
         self.version += 1

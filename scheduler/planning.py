@@ -59,9 +59,10 @@ class Planning:
         self._thread = threading.Thread(target=self._run, name=f"plan-{row.job_id}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the listing at its next mini-batch; what is written stays."""
+    def stop(self, patience: float = 0.0) -> None:
+        """Ends the listing at its next mini-batch, waiting at most `patience` seconds; what is written stays."""
         self._stopped.set()
+        self._thread.join(patience)
 
     def _run(self) -> None:
         try:

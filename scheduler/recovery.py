@@ -12,6 +12,7 @@ import structlog
 from batchmesh.errors import BatchmeshError
 
 from . import tables
+from .events import JobCancelled
 from .jobs import JobRecord
 from .model import Failure, FailureKind, JobState, State
 from .spec import limits_of
@@ -34,6 +35,8 @@ async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, em
         else:
             row.state = int(State.PENDING) if row.state == State.ENDING else row.state
             dispatcher.start(record, counts)
+            if row.cancelled:
+                dispatcher.tell(JobCancelled(row.job_id))
 
 
 async def _lose(record: JobRecord, store: Store, publisher: Publisher) -> None:

@@ -18,6 +18,7 @@ from batchmesh.errors import (
     JobNotEnded,
     JobNotResumable,
     MeshEmbedded,
+    MeshUnreachable,
     NoJob,
 )
 from batchmesh.v1 import job_pb2, scheduler_pb2, scheduler_pb2_grpc
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     Context = aio.ServicerContext[Any, Any]
 
 _PAGE = 100
+#: Bytes of one page of jobs at most, for specs may name many inputs.
+_PAGE_BYTES = 2 * 2**20
 _RESUMABLE = frozenset({State.FAILED, State.CANCELLED, State.LOST})
 
 
@@ -108,12 +111,20 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         before = int(request.page_token or 2**62)
         count = min(_PAGE, request.page_size or _PAGE)
         rows = await asyncio.wrap_future(self._store.read(partial(tables.list_jobs, before=before, count=count)))
-        jobs = [self._snapshot(self._live(row)) for row in rows]
-        for job in jobs:
+        response = scheduler_pb2.ListJobsResponse()
+        size = 0
+        for row in rows:
+            job = self._snapshot(self._live(row))
             job.spec.ClearField("environment_variables")
             job.spec.ClearField("arguments")
-        more = str(rows[-1].number) if len(rows) == count else ""
-        return scheduler_pb2.ListJobsResponse(jobs=jobs, next_page_token=more)
+            size += job.ByteSize()
+            if response.jobs and size > _PAGE_BYTES:
+                return response
+            response.jobs.append(job)
+            response.next_page_token = str(row.number)
+        if len(rows) < count:
+            response.ClearField("next_page_token")
+        return response
 
     async def WatchJob(
         self, request: scheduler_pb2.WatchJobRequest, context: Context
@@ -184,6 +195,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         return scheduler_pb2.ListNodesResponse(nodes=self._dispatcher.nodes.protos(jobs_of))
 
     async def GetMesh(self, request: scheduler_pb2.GetMeshRequest, context: Context) -> scheduler_pb2.GetMeshResponse:
+        if not self._dispatcher.storage_address:
+            raise MeshUnreachable(f"The scheduler has not reached storage at {self._config.storage} yet.")
         return scheduler_pb2.GetMeshResponse(
             version=VERSION,
             storage_address=self._dispatcher.storage_address,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import subprocess
+import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,10 +47,17 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     folder = tmp_path_factory.mktemp("podman")
     (folder / "containers.conf").write_text(CONFIGURATION)
     os.environ["CONTAINERS_CONF"] = str(folder / "containers.conf")
-    store = ("--root", folder / "store", "--runroot", folder / "run", "--storage-driver", "vfs")
+    store = ("--root", folder / "store", "--runroot", folder / "run")
 
     def call(*arguments: str | Path) -> str:
-        return output_of(commands[0], *store, *arguments)
+        # Files, not pipes: what watches over a detached container keeps its output open for as long as that lives.
+        with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
+            command = [commands[0], *store, *arguments]
+            status = subprocess.run(command, cwd=CLONE, stdout=said, stderr=complained, check=False).returncode
+            said.seek(0)
+            complained.seek(0)
+            assert status == 0, f"{command}\n{said.read()}{complained.read()}"
+            return said.read()
 
     yield call
     call("rm", "--all", "--force")

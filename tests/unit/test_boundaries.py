@@ -36,19 +36,8 @@ LIGHT = {
 }
 #: The only modules of the scheduler and the agent that know protos.
 PROTO_ROOMS = {
-    "scheduler": {
-        "service",
-        "dispatcher",
-        "publisher",
-        "streams",
-        "nodes",
-        "jobs",
-        "spec",
-        "planning",
-        "report",
-        "__main__",
-    },
-    "agent": {"service", "opening", "outbox", "storages", "uploader", "heartbeat", "sources", "logs", "__main__"},
+    "scheduler": set("service dispatcher outcomes publisher streams nodes jobs spec planning report __main__".split()),
+    "agent": set("service opening outbox storages uploader heartbeat sources logs __main__".split()),
 }
 
 
