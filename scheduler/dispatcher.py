@@ -44,7 +44,7 @@ from .jobs import failure_of
 from .model import FINAL, Counts, Failure, FailureKind, MiniBatch, PoolPhase, State
 from .nodes import Nodes
 from .outcomes import read_outcomes
-from .planning import Planning
+from .planning import Planning, PlanRow
 from .spec import limits_of, plan_request
 from .streams import NodeStream
 
@@ -91,7 +91,7 @@ class Dispatcher:
             self._perform(command)
         self._after(event)
 
-    def tell_from_thread(self, event: Event) -> None:
+    def _tell_from_thread(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self.tell, event)
 
     def _after(self, event: Event) -> None:
@@ -100,7 +100,7 @@ class Dispatcher:
             return
         if isinstance(event, PlanGrew):
             job.planned += event.mini_batches
-        if isinstance(event, PlanGrew | AttemptsEnded | JobSubmitted):
+        if isinstance(event, AttemptsEnded | JobSubmitted):
             self._feed(job)
         if not isinstance(event, CreditsGranted):
             job.record.changed()
@@ -119,7 +119,8 @@ class Dispatcher:
         self.tell(JobSubmitted(row.job_id, limits_of(record.spec), counts or Counts()))
         record.state = self._machine.jobs[row.job_id]
         if not row.planning_ended and record.state.state not in FINAL:
-            job.planning = Planning(row, plan_request(record.spec), self._store, self.tell_from_thread)
+            planned = partial(self._loop.call_soon_threadsafe, self._on_planned, job)
+            job.planning = Planning(row, plan_request(record.spec), self._store, planned, self._tell_from_thread)
 
     async def close(self) -> None:
         """Ends planning and cuts the streams; jobs stay as they are in the database."""
@@ -236,6 +237,28 @@ class Dispatcher:
 
     # ---- the plan, piece by piece ----
 
+    def _on_planned(self, job: ActiveJob, grew: PlanGrew, rows: list[PlanRow]) -> None:
+        """The next piece of the plan is durable. Where there is room for it, it need not be read back."""
+        if self.active.get(grew.job_id) is not job:
+            return
+        first = job.planned
+        self.tell(grew)
+        room = len(job.payloads) + len(rows) <= self._config.window
+        if room and job.fed == first and not job.feeding:
+            job.fed = job.planned
+            pieces = [
+                (index, items, affinity, payload, 0) for _, index, items, affinity, payload, bad in rows if not bad
+            ]
+            self._take(job, pieces)
+        self._feed(job)
+
+    def _take(self, job: ActiveJob, pieces: list[tuple[int, int, int, bytes, int]]) -> None:
+        """Opens mini-batches: index, items, affinity, payload, tries so far."""
+        for index, _, affinity, payload, _ in pieces:
+            job.payloads[index] = (payload, affinity)
+        mini_batches = [MiniBatch(index, items, tries) for index, items, _, _, tries in pieces]
+        self.tell(MiniBatchesPlanned(job.record.row.job_id, mini_batches))
+
     def _feed(self, job: ActiveJob) -> None:
         """Reads the next piece of the plan when the window has room for it."""
         if job.feeding or job.fed >= job.planned or len(job.payloads) > self._config.window - _FEED:
@@ -250,12 +273,9 @@ class Dispatcher:
         job.fed = pieces[-1][0] + 1 if len(pieces) == _FEED else max(planned, job.fed)
         if pieces and pieces[-1][0] >= job.fed:
             job.fed = pieces[-1][0] + 1
-        for index, _, affinity, payload, _ in pieces:
-            job.payloads[index] = (payload, affinity)
-        mini_batches = [MiniBatch(index, items, tries) for index, items, _, _, tries in pieces]
         job.feeding = False
-        if row.job_id in self.active:
-            self.tell(MiniBatchesPlanned(row.job_id, mini_batches))
+        if self.active.get(row.job_id) is job:
+            self._take(job, pieces)
             self._feed(job)
 
     # ---- states and outputs ----

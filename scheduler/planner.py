@@ -50,6 +50,22 @@ class PlannedFailure:
     item: str
 
 
+class Place(NamedTuple):
+    """The last file a mini-batch was taken from; `after` is where its next slice begins, None if it is finished."""
+
+    kind: str
+    input_number: int
+    path: str
+    after: dict[str, int] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(*json.loads(text))
+
+    def __str__(self) -> str:
+        return json.dumps(list(self), separators=(",", ":"))
+
+
 @dataclass(frozen=True)
 class PlannedMiniBatch:
     """`items` counts files or rows. With a `failure` it never runs. Planning goes on behind it from `cursor`."""
@@ -58,7 +74,12 @@ class PlannedMiniBatch:
     payload: bytes
     affinity: int
     failure: PlannedFailure | None
-    cursor: str
+    place: Place
+
+    @property
+    def cursor(self) -> str:
+        """Its place as text, made when it is asked for: few of many are."""
+        return str(self.place)
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,12 @@ class FileWithoutRows:
     """A table file in which there is nothing to run on, for the report."""
 
     path: str
-    cursor: str
+    place: Place
+
+    @property
+    def cursor(self) -> str:
+        """As of a PlannedMiniBatch."""
+        return str(self.place)
 
 
 Planned = PlannedMiniBatch | FileWithoutRows
@@ -100,7 +126,7 @@ def plan(request: PlanRequest, cursor: str | None = None) -> Iterator[Planned]:
 
     Errors: InputRefused for an input that is missing or empty, or a folder that cannot be listed.
     """
-    done = None if cursor is None else _Cursor.parse(cursor)
+    done = None if cursor is None else Place.parse(cursor)
     kind = kind_of_inputs(request.inputs, request.kind) if done is None else done.kind
     size = MiniBatchSize.parse(request.mini_batch_size, kind)
     if kind == "files":
@@ -109,28 +135,12 @@ def plan(request: PlanRequest, cursor: str | None = None) -> Iterator[Planned]:
         yield from _Tables(request, kind, size).plan(done)
 
 
-class _Cursor(NamedTuple):
-    """The last file a mini-batch was taken from; `after` is where its next slice begins, None if it is finished."""
-
-    kind: str
-    input_number: int
-    path: str
-    after: dict[str, int] | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        return cls(*json.loads(text))
-
-    def __str__(self) -> str:
-        return json.dumps(list(self), separators=(",", ":"))
-
-
-def _plan_files(request: PlanRequest, size: MiniBatchSize, done: _Cursor | None) -> Iterator[Planned]:
+def _plan_files(request: PlanRequest, size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
     first = 0 if done is None else done.input_number
     for number in range(first, len(request.inputs)):
         last = done.path if done is not None and number == first else None
         for piece in files.split(list_input(request.inputs[number], last), size.amount):
-            yield _mini_batch(piece, str(_Cursor("files", number, piece.fields["files"][-1])))
+            yield _mini_batch(piece, Place("files", number, piece.fields["files"][-1]))
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,7 @@ class _Tables:
     kind: str
     size: MiniBatchSize
 
-    def plan(self, done: _Cursor | None) -> Iterator[Planned]:
+    def plan(self, done: Place | None) -> Iterator[Planned]:
         if done is not None and done.after is not None:
             yield from self._plan_file(Listed(done.input_number, done.path), done.after)
         behind = None if done is None else (done.input_number, done.path)
@@ -147,17 +157,17 @@ class _Tables:
             yield from self._plan_file(listed, None)
 
     def _plan_file(self, listed: Listed, after: dict[str, int] | None) -> Iterator[Planned]:
-        finished = _Cursor(self.kind, listed.input_number, listed.path)
+        finished = Place(self.kind, listed.input_number, listed.path)
         has_rows = after is not None
         try:
             for piece in self._split(listed.path, after):
-                yield _mini_batch(piece, str(finished._replace(after=piece.after)))
+                yield _mini_batch(piece, finished._replace(after=piece.after))
                 has_rows = True
         except UnreadableFile as error:
-            yield _failed_item(listed.path, str(error), str(finished))
+            yield _failed_item(listed.path, str(error), finished)
             return
         if not has_rows:
-            yield FileWithoutRows(listed.path, str(finished))
+            yield FileWithoutRows(listed.path, finished)
 
     def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
         found = kind_of_path(path)
@@ -177,13 +187,13 @@ class _Tables:
         return csv.split(path, self.size, options, after)
 
 
-def _mini_batch(piece: Piece, cursor: str) -> PlannedMiniBatch:
-    return PlannedMiniBatch(piece.items, encode_slice(piece.fields), piece.affinity, None, cursor)
+def _mini_batch(piece: Piece, place: Place) -> PlannedMiniBatch:
+    return PlannedMiniBatch(piece.items, encode_slice(piece.fields), piece.affinity, None, place)
 
 
-def _failed_item(path: str, message: str, cursor: str) -> PlannedMiniBatch:
+def _failed_item(path: str, message: str, place: Place) -> PlannedMiniBatch:
     payload = encode_slice({"kind": "unreadable", "file": path})
-    return PlannedMiniBatch(1, payload, 0, PlannedFailure(UNREADABLE_FILE, message, path), cursor)
+    return PlannedMiniBatch(1, payload, 0, PlannedFailure(UNREADABLE_FILE, message, path), place)
 
 
 def _first_file_of(text: str) -> str:

@@ -38,22 +38,36 @@ _WRITES_AHEAD = 4
 #: Bytes of one mini-batch's slice at most: it travels in one message, beside others.
 _SLICE_LIMIT = 2 * 2**20
 
-_PlanRow = tuple[int, int, int, int, bytes, bytes | None]
+#: A row to insert into mini_batches: job, index, items, affinity, payload, failure.
+PlanRow = tuple[int, int, int, int, bytes, bytes | None]
 
 
 class Planning:
-    """Plans one job from where its row says planning had come. `tell` is called from this thread's writes."""
+    """Plans one job from where its row says planning had come.
 
-    def __init__(self, row: JobRow, request: PlanRequest, store: Store, tell: Callable[[Event], None]) -> None:
+    `on_planned` is called for each piece of the plan once it is durable, in order; `tell` when planning failed. Both
+    are called on other threads than the caller's.
+    """
+
+    def __init__(
+        self,
+        row: JobRow,
+        request: PlanRequest,
+        store: Store,
+        on_planned: Callable[[PlanGrew, list[PlanRow]], object],
+        tell: Callable[[Event], None],
+    ) -> None:
         self._row = replace(row)
         self._request = request
         self._store = store
+        self._on_planned = on_planned
         self._tell = tell
         self._stopped = threading.Event()
-        self._rows: list[_PlanRow] = []
+        self._rows: list[PlanRow] = []
         self._bytes = 0
         self._empty: list[str] = []
         self._items = 0
+        self._last: PlannedMiniBatch | FileWithoutRows | None = None
         self._unreadable: list[job_pb2.Failure] = []
         self._ahead: deque[Future[None]] = deque()
         self._thread = threading.Thread(target=self._run, name=f"plan-{row.job_id}", daemon=True)
@@ -87,7 +101,7 @@ class Planning:
 
     def _take(self, planned: PlannedMiniBatch | FileWithoutRows) -> None:
         row = self._row
-        row.cursor = planned.cursor
+        self._last = planned
         if isinstance(planned, PlannedMiniBatch) and len(planned.payload) > _SLICE_LIMIT:
             raise ValueError(
                 f"one mini-batch names {planned.items} files, too many to send; make mini_batch_size smaller"
@@ -109,6 +123,7 @@ class Planning:
 
     def _flush(self, ended: bool) -> None:
         self._row.planning_ended = int(ended)
+        self._row.cursor = self._last.cursor if self._last else self._row.cursor
         grew = PlanGrew(
             self._row.job_id,
             mini_batches=len(self._rows),
@@ -117,17 +132,18 @@ class Planning:
             unreadable=len(self._unreadable),
             first_unreadable=failure_of(self._unreadable[0]) if self._unreadable else None,
         )
-        done = self._store.write(add_plan(self._row, self._rows, self._empty))
-        done.add_done_callback(lambda future: self._written(future, grew))
+        rows = self._rows
+        done = self._store.write(add_plan(self._row, rows, self._empty))
+        done.add_done_callback(lambda future: self._written(future, grew, rows))
         self._rows, self._empty, self._unreadable, self._items, self._bytes = [], [], [], 0, 0
         self._ahead.append(done)
         while len(self._ahead) > _WRITES_AHEAD:
             self._ahead.popleft().result()
 
-    def _written(self, future: Future[None], grew: PlanGrew) -> None:
+    def _written(self, future: Future[None], grew: PlanGrew, rows: list[PlanRow]) -> None:
         error = future.exception()
         if error is None:
-            self._tell(grew)
+            self._on_planned(grew, rows)
         else:
             self._failed(f"The plan could not be written to the scheduler's database: {error}")
 

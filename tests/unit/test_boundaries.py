@@ -36,8 +36,20 @@ LIGHT = {
 }
 #: The only modules of the scheduler and the agent that know protos.
 PROTO_ROOMS = {
-    "scheduler": set("service dispatcher outcomes publisher streams nodes jobs spec planning report __main__".split()),
-    "agent": set("service opening outbox storages uploader heartbeat sources logs __main__".split()),
+    "scheduler": {
+        "service",
+        "dispatcher",
+        "outcomes",
+        "publisher",
+        "streams",
+        "nodes",
+        "jobs",
+        "spec",
+        "planning",
+        "report",
+        "__main__",
+    },
+    "agent": {"service", "opening", "outbox", "storages", "uploader", "heartbeat", "sources", "logs", "__main__"},
 }
 
 
