@@ -119,7 +119,10 @@ class Dispatcher:
         self.tell(JobSubmitted(row.job_id, limits_of(record.spec), counts or Counts()))
         record.state = self._machine.jobs[row.job_id]
         if not row.planning_ended and record.state.state not in FINAL:
-            planned = partial(self._loop.call_soon_threadsafe, self._on_planned, job)
+
+            def planned(grew: PlanGrew, rows: list[PlanRow]) -> None:
+                self._loop.call_soon_threadsafe(self._on_planned, job, grew, rows)
+
             job.planning = Planning(row, plan_request(record.spec), self._store, planned, self._tell_from_thread)
 
     async def close(self) -> None:

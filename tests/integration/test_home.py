@@ -35,9 +35,10 @@ SLOW = """
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home; whatever the test did to it, nothing of it may be alive some seconds later."""
     path = tmp_path / "home"
+    monkeypatch.setenv("BATCHMESH_HOME", str(path))
     yield path
     assert_gone(path)
 
@@ -100,7 +101,6 @@ def test_clients_that_race_with_the_end_of_a_mesh_always_get_one(home: Path) -> 
 def test_two_homes_never_meet_not_even_a_copy(home: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with client_of(home):
-        home.joinpath("log").is_dir()
         copy.mkdir()
         shutil.copy(home / "mesh.json", copy)
         with client_of(copy):
@@ -152,7 +152,7 @@ def test_a_mesh_that_does_not_answer_is_unreachable_in_time(home: Path) -> None:
 def test_a_service_that_dies_ends_the_mesh_with_its_name(home: Path, service: str) -> None:
     with Client(home=home) as client:
         client.mesh()
-        os.kill(wait_for(lambda: process_of_mesh(home, service), service), signal.SIGKILL)
+        os.kill(process_of(home, f"batchmesh.{service}"), signal.SIGKILL)
 
         def told() -> str:
             try:
@@ -161,28 +161,10 @@ def test_a_service_that_dies_ends_the_mesh_with_its_name(home: Path, service: st
                 return str(error)
             return ""
 
-        assert f"{service}" in wait_for(told, "the client is told", 20)
+        assert service in wait_for(told, "the client is told", 20)
         assert "ended with status -9" in told()
         assert_gone(home)
     assert "ended with status -9" in (home / "log" / "supervisor.log").read_text()
-
-
-def process_of_mesh(home: Path, service: str) -> int:
-    """As `process_of`, for a home of this very process's client, whose environment names no home."""
-    folder = str(home)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            line = _command_line(entry)
-            if f"-m batchmesh.{service} " in line and folder in line:
-                return int(entry.name)
-    return 0
-
-
-def _command_line(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
 
 
 def test_a_supervisor_that_is_killed_takes_its_services_along(home: Path) -> None:
