@@ -240,8 +240,16 @@ class Client:
         return self._retried(lambda: method(request, timeout=UNARY_DEADLINE))
 
     def _retried(self, call: Callable[[], Any]) -> Any:
-        """The answer of an idempotent call."""
-        return self._translated(retried(RETRY_SECONDS)(call))
+        """The answer of an idempotent call. An embedded mesh that has ended is not waited for."""
+
+        def attempt() -> Any:
+            try:
+                return call()
+            except grpc.RpcError:
+                self._check_mesh_stands()
+                raise
+
+        return self._translated(retried(RETRY_SECONDS)(attempt))
 
     def _call_once(self, method: Callable[..., Any], request: Message) -> Any:
         return self._translated(lambda: method(request, timeout=UNARY_DEADLINE))

@@ -135,6 +135,7 @@ class Membership:
         self._connection: socket.socket | None = None
         self._spawned: subprocess.Popen[bytes] | None = None
         self._scheduler: str | None = None
+        self._ended: str | None = None
 
     def begin(self) -> None:
         """Connects to the mesh, or starts one, without waiting until it is ready. Errors: HomeRefused."""
@@ -156,17 +157,12 @@ class Membership:
 
     def check(self) -> None:
         """Raises MeshUnreachable when the mesh has ended, with the reason that it gave."""
-        if self._connection is None or self._scheduler is None:
-            return
-        self._connection.setblocking(False)
-        try:
-            line = self._connection.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            line = b""
-        why = _parsed(line).get("ended", "Its supervisor died.")
-        raise MeshUnreachable(f"The mesh of {self.home.path} has ended. {why} Its logs are in {self.home.log_folder}.")
+        if self._ended is None and self._connection is not None and self._scheduler is not None:
+            self._ended = _last_word(self._connection)
+        if self._ended is not None:
+            raise MeshUnreachable(
+                f"The mesh of {self.home.path} has ended. {self._ended} Its logs are in {self.home.log_folder}."
+            )
 
     def leave(self) -> None:
         """Gives the place up: an embedded mesh ends when this was the last one."""
@@ -260,6 +256,18 @@ class Membership:
         if path.exists() and path.stat().st_size > _SUPERVISOR_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")
+
+
+def _last_word(connection: socket.socket) -> str | None:
+    """Why the mesh has ended, None as long as it stands."""
+    connection.setblocking(False)
+    try:
+        line = connection.recv(65536)
+    except BlockingIOError:
+        return None
+    except OSError:
+        line = b""
+    return str(_parsed(line).get("ended", "Its supervisor died."))
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
