@@ -148,6 +148,10 @@ class JobStream:
         except (errors.BatchmeshError, OSError) as error:
             self._say_failed(f"The source could not be fetched: {error}")
             return
+        except Exception as error:
+            self._log.exception("source_not_prepared")
+            self._say_failed(f"The source could not be prepared: {type(error).__name__}: {error}")
+            return
         try:
             if not self._done:
                 self._pool = self._node.pools.serve(self, self._opening.key, source, self._opening.processes)

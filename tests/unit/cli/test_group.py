@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(name: str) -> click.Command:
-    found = group.get_command(click.Context(group), name)  # type: ignore[attr-defined]
+    found = group.get_command(click.Context(group), name)
     assert isinstance(found, click.Command)
     return found
 

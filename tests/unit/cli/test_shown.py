@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ JOB = Job(
 )
 
 
-def at(state: JobState = JobState.RUNNING, **counted: int) -> Job:
+def at(state: JobState = JobState.RUNNING, **counted: Any) -> Job:
     return dataclasses.replace(JOB, state=state, progress=dataclasses.replace(JOB.progress, **counted))
 
 
