@@ -148,7 +148,7 @@ class JobStream:
         except (errors.BatchmeshError, OSError) as error:
             self._say_failed(f"The source could not be fetched: {error}")
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 a job that waits without a word is worse than any error
             self._log.exception("source_not_prepared")
             self._say_failed(f"The source could not be prepared: {type(error).__name__}: {error}")
             return

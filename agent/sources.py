@@ -134,7 +134,7 @@ def _extract(temporary: Path, target: Path) -> int:
     folder = temporary / "source"
     try:
         with tarfile.open(temporary / "tar", "r:") as archive:
-            # Python before 3.11.4 has no filters; what is unpacked was packed by a client whose script runs here anyway.
+            # Python before 3.11.4 has no filters; what is unpacked comes from a client whose script runs here anyway.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(folder)  # noqa: S202 filtered by the line above
     except tarfile.TarError as error:

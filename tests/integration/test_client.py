@@ -21,13 +21,13 @@ from batchmesh.submission import Submission
 from batchmesh.v1 import job_pb2
 from tests.support.mesh import Mesh
 from tests.support.scripted_mesh import ScriptedMesh
-from tests.support.story import final, lines, succeeded, wait_for, write_files, write_script
+from tests.support.story import final, lines, succeeded, write_files, write_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Ours alone: the transport never says UNAVAILABLE, DEADLINE_EXCEEDED or ABORTED with these reasons and is not asked again.
+#: Errors after which the same call is not made again.
 FINAL = [kind for kind in TABLE if not issubclass(kind, errors.MeshUnreachable | errors.CommitRunning)]
 
 
@@ -206,7 +206,10 @@ def test_watching_a_scheduler_that_says_nothing_is_given_up(client: Client) -> N
 
 
 def test_no_mesh_at_the_address_is_told_within_seconds() -> None:
-    with Client("127.0.0.1:1") as client, pytest.raises(errors.MeshUnreachable, match="127.0.0.1:1 does not answer"):
+    with (
+        Client("127.0.0.1:1") as client,
+        pytest.raises(errors.MeshUnreachable, match=r"127\.0\.0\.1:1 does not answer"),
+    ):
         client.get("job-1")
 
 
@@ -219,16 +222,34 @@ def test_a_generator_that_is_left_ends_its_stream(client: Client, mesh: Scripted
 
 def test_what_the_agent_puts_into_argv_is_reserved_or_a_setting(tmp_path: Path) -> None:
     """On a real mesh: a script's own flag of the same name would be shadowed silently."""
-    body = "import json, sys\ndef run(mini_batch): return [json.dumps(sys.argv)]"
+    script = write_script(
+        tmp_path,
+        """
+        import json, sys
+        def run(mini_batch):
+            print("seen")
+            return [json.dumps(sys.argv)]
+        """,
+    )
     write_files(tmp_path / "in", 1)
     with Mesh(tmp_path) as real, Client(real.address) as client:
-        job = client.submit(write_script(tmp_path, body), tmp_path / "in", tmp_path / "out", arguments=["--mine", "1"])
-        argv = json.loads(lines(succeeded(final(client, job.job_id)))[0])
-        assert b"".join(client.read_output(job.job_id)).decode().splitlines() == lines(client.get(job.job_id))
-        wait_for(lambda: client.logs(job.job_id), "the job's logs")
-    assert argv[-2:] == ["--mine", "1"]
-    for flag in (each for each in argv[1:-2] if each.startswith("--")):
-        try:
-            assert flag.removeprefix("--") in split_arguments([f"{flag}=1"])[1]
-        except errors.SpecRefused as refused:
-            assert flag in str(refused)
+        job = succeeded(
+            final(client, client.submit(script, tmp_path / "in", tmp_path / "out", arguments=["--mine"]).job_id)
+        )
+        argv = json.loads(lines(job)[0])
+        assert b"".join(client.read_output(job.job_id)).decode().splitlines() == lines(job)
+        logged = [b"".join(client.read_log(job.job_id, log.name)) for log in client.logs(job.job_id)]
+        assert any(b"seen" in each for each in logged)
+    assert argv[-1] == "--mine"
+    flags = [each for each in argv[1:-1] if each.startswith("--")]
+    assert "--output" in flags
+    assert [flag for flag in flags if not taken_from_scripts(flag)] == []
+
+
+def taken_from_scripts(flag: str) -> bool:
+    """Whether that flag among a script's arguments becomes a setting, or is refused by its name."""
+    try:
+        left, _ = split_arguments([f"{flag}=1"])
+    except errors.SpecRefused as refused:
+        return flag in str(refused)
+    return not left

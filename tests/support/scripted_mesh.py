@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -40,7 +40,7 @@ class ScriptedMesh:
     pieces: list[int] = field(default_factory=list)
     port: int = 0
 
-    def __enter__(self) -> ScriptedMesh:
+    def __enter__(self) -> Self:
         self.open()
         return self
 
@@ -54,8 +54,8 @@ class ScriptedMesh:
     def open(self) -> None:
         self._closing = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8), options=SERVER_OPTIONS)
-        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(_Scheduler(self), self._server)
-        storage_pb2_grpc.add_StorageServiceServicer_to_server(_Storage(self), self._server)
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(_Scheduler(self), self._server)  # type: ignore[abstract]
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(_Storage(self), self._server)  # type: ignore[abstract]
         self.port = self._server.add_insecure_port(self.address)
         self._server.start()
 
