@@ -19,7 +19,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -27,18 +26,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from batchmesh.child import Child
 from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
 from batchmesh.home import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 #: Seconds from the begin of the end, in its order, after which what has not ended is killed.
 END_SECONDS = {"agent": 3.0, "scheduler": 4.0, "storage": 5.0}
 #: Seconds within which storage and the scheduler are ready; clients give up earlier.
 START_SECONDS = 60.0
-#: Bytes of each service's log, kept twice: the one that is written and the one before.
-LOG_BYTES = 8 * 2**20
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -66,7 +64,7 @@ class Supervisor:
         """`on_ready` gets the scheduler's address once the mesh takes jobs."""
         self._plan = plan
         self._on_ready = on_ready
-        self._services: list[_Service] = []
+        self._services: list[Child] = []
         self._clients: set[asyncio.StreamWriter] = set()
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
@@ -149,7 +147,7 @@ class Supervisor:
             await asyncio.shield(service.ready)
         self._scheduler = address
 
-    def _start_agent(self, number: int, scheduler: str) -> _Service:
+    def _start_agent(self, number: int, scheduler: str) -> Child:
         name = f"agent-{number}"
         return self._start(
             name,
@@ -165,9 +163,9 @@ class Supervisor:
         host = self._plan.listen.rpartition(":")[0]
         return self._plan.listen if name == "scheduler" else f"{host}:0"
 
-    def _start(self, name: str, *arguments: str) -> _Service:
+    def _start(self, name: str, *arguments: str) -> Child:
         insecure = ("--insecure",) if self._plan.insecure and not name.startswith("agent") else ()
-        service = _Service(name, (*arguments, *insecure), self._plan.home.log_folder)
+        service = Child(name, (*arguments, *insecure), self._plan.home.log_folder)
         self._services.append(service)
         return service
 
@@ -235,128 +233,6 @@ class Supervisor:
         for writer in self._clients:
             writer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _Service:
-    """One child process, its ready line, and its log."""
-
-    def __init__(self, name: str, arguments: Iterable[str], log_folder: Path) -> None:
-        self.name = name
-        self._listen = dict(zip(arguments, [*arguments][1:], strict=False))["--listen"]
-        self._log = _BoundedLog(log_folder / f"{name}.log", LOG_BYTES)
-        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # Whoever waits for readiness may be gone by the time it fails.
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
-        said, says = os.pipe()
-        told, tells = os.pipe()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", f"batchmesh.{name.partition('-')[0]}", *arguments),
-                *("--ready-fd", str(tells), "--end-with-parent"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=says,
-            stderr=says,
-            pass_fds=(tells,),
-            # Ctrl-C in the terminal of `batchmesh up` is for the supervisor, which ends them in order.
-            start_new_session=True,
-        )
-        os.close(says)
-        os.close(tells)
-        self._said, self._told = said, told
-        os.set_blocking(said, False)
-        os.set_blocking(told, False)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(said, self._keep)
-        loop.add_reader(told, self._hear)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def address(self) -> str:
-        """Where it is called: known at once on a Unix socket, else once it is ready."""
-        return self._listen if self._listen.startswith("unix:") else await asyncio.shield(self.ready)
-
-    def poll(self) -> int | None:
-        """Its exit status, None while it lives."""
-        return self._process.poll()
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    async def ended_by(self, deadline: float) -> bool:
-        """Whether it ended in time; it is killed if not."""
-        while self.poll() is None:
-            if time.monotonic() > deadline:
-                self._process.kill()
-                self._process.wait()
-                return False
-            await asyncio.sleep(0.01)
-        return True
-
-    def last_words(self) -> str:
-        """Why it ended: the sentence with which it refused to start, else its status."""
-        if not self.ready.done():
-            self._hear()
-        refused = self.ready.exception() if not self.ready.cancelled() else None
-        return str(refused or f"The {self.name} ended with status {self.poll()}; see {self._log.path}.")
-
-    def close(self) -> None:
-        """Keeps what it said last, and lets go of the pipes."""
-        self._keep()
-        loop = asyncio.get_running_loop()
-        for fd in (self._said, self._told):
-            loop.remove_reader(fd)
-            os.close(fd)
-        self._log.close()
-
-    def _keep(self) -> None:
-        with suppress(BlockingIOError):
-            while data := os.read(self._said, 65536):
-                self._log.write(data)
-            asyncio.get_running_loop().remove_reader(self._said)
-
-    def _hear(self) -> None:
-        """The ready line, or the end of a service that never was."""
-        asyncio.get_running_loop().remove_reader(self._told)
-        try:
-            line = os.read(self._told, 65536)
-        except BlockingIOError:
-            line = b""
-        if self.ready.done():
-            return
-        try:
-            told = json.loads(line)
-        except ValueError:
-            told = {"error": f"The {self.name} ended before it was ready; see {self._log.path}."}
-        if "address" in told:
-            self.ready.set_result(told["address"])
-        else:
-            self.ready.set_exception(Refused(told["error"]))
-
-
-class _BoundedLog:
-    """A log file that begins anew when it is full; the one before is kept beside it. What the disk refuses is lost."""
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path = path
-        self._limit = limit
-        self._file = self._open()
-
-    def write(self, data: bytes) -> None:
-        with suppress(OSError):
-            if self._file.tell() + len(data) > self._limit:
-                self._file.close()
-                self.path.replace(self.path.with_suffix(".log.1"))
-                self._file = self._open()
-            self._file.write(data)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _open(self) -> IO[bytes]:
-        return self.path.open("ab", buffering=0)
 
 
 def _send(writer: asyncio.StreamWriter, **line: str) -> None:
