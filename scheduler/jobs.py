@@ -67,8 +67,8 @@ class JobRecord:
         while not self.is_final and (left := since + _WATCH_INTERVAL - loop.time()) > 0:
             await self.wait(self.version, left)
 
-    def snapshot(self, has_nodes: bool = True) -> job_pb2.Job:
-        """The whole state of the job now."""
+    def snapshot(self, has_nodes: bool, without_nodes: str) -> job_pb2.Job:
+        """The whole state of the job now; `without_nodes` is what it waits for when no node has joined."""
         row = self.row
         job = job_pb2.Job(
             job_id=row.job_id,
@@ -90,7 +90,7 @@ class JobRecord:
         if first:
             job.first_failure.CopyFrom(first)
         if self.state is not None and not self.is_final:
-            job.waiting_for = self.holds or waiting_for(self.state, has_nodes)
+            job.waiting_for = self.holds or waiting_for(self.state, has_nodes, without_nodes)
         return job
 
     def failures(self) -> tuple[job_pb2.Failure | None, job_pb2.Failure | None]:

@@ -384,12 +384,12 @@ class Machine:
         return [job for job in self.jobs.values() if job.state in _ACTIVE]
 
 
-def waiting_for(job: JobState, has_nodes: bool) -> str:
+def waiting_for(job: JobState, has_nodes: bool, without_nodes: str = "no node has joined yet") -> str:
     """Why a job is not going faster, in a few words; empty when all is well."""
     if job.state not in _ACTIVE or job.running:
         return ""
     if not has_nodes:
-        return "no node has joined; start one with `batchmesh agent`"
+        return without_nodes
     phases = {pool.phase for pool in job.pools.values()}
     if PoolPhase.READY in phases:
         return "" if job.waiting else "the input is being listed"

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _PAGE = 100
 #: Bytes of one page of jobs at most, for specs may name many inputs.
 _PAGE_BYTES = 2 * 2**20
+#: What a job waits for while there is no node, on a standing mesh and on an embedded one.
+_WITHOUT_NODES = ("no node has joined; start one with `batchmesh agent`", "this mesh's agent is starting")
 _RESUMABLE = frozenset({State.FAILED, State.CANCELLED, State.LOST})
 
 
@@ -233,4 +235,4 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         return job.record if job is not None else JobRecord(row, None)
 
     def _snapshot(self, record: JobRecord) -> job_pb2.Job:
-        return record.snapshot(has_nodes=len(self._dispatcher.nodes) > 0)
+        return record.snapshot(len(self._dispatcher.nodes) > 0, _WITHOUT_NODES[self._config.embedded])
