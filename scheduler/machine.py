@@ -88,7 +88,7 @@ class Machine:
     def _submitted(self, event: JobSubmitted, now: float) -> list[Command]:
         job = JobState(event.job_id, event.limits, since=now, counts=event.counts, last_progress=now)
         self.jobs[event.job_id] = job
-        return [*self._open_pools(job, now), *self._judge(job)]
+        return [*self._open_pools(job), *self._judge(job)]
 
     def _plan_grew(self, event: PlanGrew, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -125,7 +125,7 @@ class Machine:
 
     def _node_joined(self, event: NodeJoined, now: float) -> list[Command]:
         self.nodes[event.node_id] = True
-        return [command for job in self._actives() for command in self._open_pools(job, now)]
+        return [command for job in self._actives() for command in self._open_pools(job)]
 
     def _node_draining(self, event: NodeDraining, now: float) -> list[Command]:
         if event.node_id not in self.nodes:
@@ -166,7 +166,7 @@ class Machine:
         job.first_failure = job.first_failure or failure
         commands: list[Command] = [ClosePool(job.job_id, event.node_id, abort=True)]
         commands += self._pool_gone(job, event.node_id, now)
-        commands += self._open_pools(job, now)
+        commands += self._open_pools(job)
         if job.state in _ACTIVE and not job.pools:
             commands += self._fail(job, failure)
         return commands
@@ -192,14 +192,12 @@ class Machine:
         pool.credits += event.credits
         return self._dispatch(job, now)
 
-    def _open_pools(self, job: JobState, now: float) -> list[Command]:
+    def _open_pools(self, job: JobState) -> list[Command]:
         if job.state not in _ACTIVE or (all_scheduled(job) and not job.running):
             return []
         opened = nodes_to_open(job, [node for node, ready in self.nodes.items() if ready])
         for node in opened:
             job.pools[node] = Pool()
-        if job.pools and job.nodes_since is None:
-            job.nodes_since = now
         return [OpenPool(job.job_id, node) for node in opened]
 
     # ---- mini-batches ----
@@ -320,9 +318,9 @@ class Machine:
         counts.succeeded_items -= lost.succeeded_items
         counts.failed_items -= lost.failed_items
         counts.rows -= lost.rows
-        job.state, job.nodes_since, job.last_progress = State.RUNNING, None, now
+        job.state, job.last_progress = State.RUNNING, now
         job.waiting.extend(event.mini_batches)
-        return [TellState(job.job_id, State.RUNNING), *self._open_pools(job, now)]
+        return [TellState(job.job_id, State.RUNNING), *self._open_pools(job)]
 
     def _committed(self, event: OutputCommitted, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
@@ -349,7 +347,7 @@ class Machine:
     def _ticked(self, event: Ticked, now: float) -> list[Command]:
         commands: list[Command] = []
         for job in self._actives():
-            commands += self._open_pools(job, now)
+            commands += self._open_pools(job)
             failure = self._overdue(job, now)
             if failure:
                 commands += self._fail(job, failure)
@@ -364,14 +362,12 @@ class Machine:
                 f"No mini-batch finished for {limits.progress_timeout:g} s; raise progress_update_timeout if run() "
                 "may take that long.",
             )
-        waits = job.state is State.PENDING and job.waiting and job.nodes_since is not None
-        if waits and any(p.phase is PoolPhase.READY for p in job.pools.values()):
-            since = max(job.nodes_since or now, job.since)
-            if now - since > limits.first_timeout:
-                return Failure(
-                    FailureKind.STALLED,
-                    f"No mini-batch began within {limits.first_timeout:g} s of the job's start.",
-                )
+        if not job.counts.planned_mini_batches and now - job.since > limits.first_timeout:
+            return Failure(
+                FailureKind.STALLED,
+                f"Listing the input gave no mini-batch within {limits.first_timeout:g} s; raise "
+                "first_task_creation_timeout if it may take that long.",
+            )
         return None
 
     # ---- looking ----

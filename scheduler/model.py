@@ -69,7 +69,7 @@ class Limits:
     processes: int = 0
     #: Seconds without an attempt that ended, while one is open.
     progress_timeout: float = 270.0
-    #: Seconds from the first live worker wanted to the first mini-batch dispatched.
+    #: Seconds from the job's start to its first planned mini-batch.
     first_timeout: float = 600.0
     #: append_row: a job in which no item succeeded fails.
     needs_rows: bool = True
@@ -153,5 +153,3 @@ class JobState:
     error: Failure | None = None
     cancelled: bool = False
     last_progress: float = 0.0
-    #: When a pool was first wanted of an existing node; None while there is no node.
-    nodes_since: float | None = None

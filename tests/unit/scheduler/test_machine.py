@@ -336,6 +336,21 @@ def test_a_job_without_an_attempt_that_ends_is_stalled_only_while_one_is_open() 
     assert drive.job.error.kind is FailureKind.STALLED
 
 
+def test_a_listing_that_gives_nothing_for_too_long_fails_the_job_and_a_missing_node_does_not() -> None:
+    drive = Drive(Limits(first_timeout=100), nodes=())
+    drive.now = 99
+    drive.tell(Ticked())
+    assert drive.state() is State.PENDING
+    waits = Drive(Limits(first_timeout=100), nodes=())
+    waits.plan(1)
+    for each in (drive, waits):
+        each.now = 101
+        each.tell(Ticked())
+    assert drive.job.error is not None
+    assert drive.job.error.kind is FailureKind.STALLED
+    assert waits.state() is State.PENDING
+
+
 def test_a_job_found_again_with_all_done_is_committed_at_once() -> None:
     drive = Drive()
     drive.plan(1)
