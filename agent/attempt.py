@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchmesh.data.slices import UnreadableSlice
 
 from . import frames
-from .entry import Context, EntryScript, failure_of
+from .entry import Context, EntryScript, failure_of, log_beside
 
 if TYPE_CHECKING:
     from batchmesh.rows.rendering import Renderer
-
-log = logging.getLogger("batchmesh")
 
 
 class Failed(Exception):
@@ -67,9 +65,8 @@ class Attempt:
         self.succeeded = min(results, count)
         self.failed = count - self.succeeded + len(unreadable)
         if results > count:
-            log.warning(
-                "run() returned %d results for %d items of mini-batch %d", results, count, self._mini_batch.number
-            )
+            sentence = "run() returned %d results for %d items of mini-batch %d"
+            log_beside(logging.WARNING, sentence, results, count, self._mini_batch.number)
         lines = self._failed_lines(fields, count - self.succeeded, unreadable) if self.failed else b""
         return self._render(renderer, result, lines, max_result_bytes)
 
@@ -91,9 +88,10 @@ class Attempt:
         started_ns = monotonic_ns()
         self._word.write(self._sequence, frames.RUNNING, started_ns)
         try:
-            if not script.takes_context:
-                return script.run(items)
-            return script.run(items, Context({}, self._mini_batch.number, None))
+            with script.one_process:
+                if not script.takes_context:
+                    return script.run(items)
+                return script.run(items, Context({}, self._mini_batch.number, None))
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
             raise Failed(failure_of(frames.Kind.RUN_RAISED, "run()", error)) from None
         finally:

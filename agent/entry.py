@@ -5,18 +5,22 @@ Runs in the user's Python: CPython 3.9 syntax, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 import traceback
+from os import getpid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 #: Characters of a traceback that are kept: the beginning, where the call is, and the end, where the error is.
 _TRACEBACK_HEAD = 4_000
@@ -24,6 +28,8 @@ _TRACEBACK_TAIL = 12_000
 #: Characters of an error's own text that are kept.
 _MESSAGE = 2_000
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+_log = logging.getLogger("batchmesh")
 
 
 class Context(NamedTuple):
@@ -42,6 +48,33 @@ class ScriptFailed(Exception):
         self.failure = failure
 
 
+class OneProcess:
+    """Around the user's code: a copy of the worker that the code forked and that comes back out of it ends here.
+
+    It ends as Python would have ended it; else two processes would answer for one worker.
+    """
+
+    def __init__(self) -> None:
+        self._pid = getpid()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if getpid() == self._pid:
+            return
+        status = 0 if error is None else 1
+        with contextlib.suppress(BaseException):
+            if isinstance(error, SystemExit):
+                status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            elif kind is not None and error is not None:
+                sys.excepthook(kind, error, trace)
+        flush_output()
+        os._exit(status & 0xFF)
+
+
 class EntryScript:
     """The loaded script. Each of its functions runs at most where ParallelRunStep would call it."""
 
@@ -51,20 +84,29 @@ class EntryScript:
         sys.argv is to be set before, for scripts parse it while they are imported. Errors: ScriptFailed.
         """
         self.name = os.path.basename(script)
+        self.one_process = OneProcess()
         path = os.path.join(root, script)
         _set_search_path(root, os.path.dirname(path))
-        module = _guarded(f"{self.name} cannot be loaded: it", lambda: _load(path))
+        module = self._guarded(f"{self.name} cannot be loaded: it", lambda: _load(path))
         self.run: Callable[..., Any] = self._function(module, "run")
         self.takes_context = _takes_two(self.run)
         self._shutdown = getattr(module, "shutdown", None)
         init = getattr(module, "init", None)
         if callable(init):
-            _guarded("init()", init)
+            self._guarded("init()", init)
 
     def shutdown(self) -> None:
         """Calls shutdown() if the script has one. Errors: whatever it raises."""
         if callable(self._shutdown):
-            self._shutdown()
+            with self.one_process:
+                self._shutdown()
+
+    def _guarded(self, who: str, work: Callable[[], Any]) -> Any:
+        try:
+            with self.one_process:
+                return work()
+        except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure like any other
+            raise ScriptFailed(failure_of(frames.Kind.INIT_FAILED, who, error)) from None
 
     def _function(self, module: Any, name: str) -> Callable[..., Any]:
         function = getattr(module, name, None)
@@ -73,6 +115,19 @@ class EntryScript:
             raise ScriptFailed(frames.Failure(frames.Kind.INIT_FAILED, sentence))
         found: Callable[..., Any] = function
         return found
+
+
+def log_beside(level: int, text: str, *values: object) -> None:
+    """Logs into the worker's output, if the script has left a way to: it may have closed it or put handlers there."""
+    with contextlib.suppress(BaseException):
+        _log.log(level, text, *values)
+
+
+def flush_output() -> None:
+    """As above: what the script has printed goes out, if it can."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
 
 
 def failure_of(kind: int, who: str, error: BaseException) -> frames.Failure:
@@ -105,13 +160,6 @@ def _described(error: BaseException) -> str:
 
 def _is_ours(filename: str) -> bool:
     return filename.startswith((_OURS, "<frozen importlib"))
-
-
-def _guarded(who: str, work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure like any other
-        raise ScriptFailed(failure_of(frames.Kind.INIT_FAILED, who, error)) from None
 
 
 def _set_search_path(root: str, folder: str) -> None:

@@ -177,7 +177,7 @@ class JobStream:
         waiting = len(self._line)
         if not waiting or self._pool is None or self._node.budget.full:
             return
-        runners = self._pool.ready
+        runners = [each for each in self._pool.ready if not each.held_up]
         if not runners:
             return
         level = -(-(waiting + sum([len(each.sent) for each in runners])) // len(runners))

@@ -104,7 +104,12 @@ class Outbox:
 
 def _failure(failure: Failure) -> job_pb2.Failure:
     kind = cast("job_pb2.Failure.Kind.ValueType", failure.kind)
-    return job_pb2.Failure(kind=kind, message=failure.message, traceback=failure.traceback)
+    return job_pb2.Failure(kind=kind, message=_utf8(failure.message), traceback=_utf8(failure.traceback))
+
+
+def _utf8(text: str) -> str:
+    """What a message can carry: the user's words may name a file whose name is no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _pool_status(state: PoolState) -> agent_pb2.PoolStatus:

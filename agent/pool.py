@@ -89,6 +89,8 @@ class Pool:
         self._job: Served | None = None
         self._failures = 0
         self._early_deaths = 0
+        #: Workers so far. Each has a folder of its own: what a dead one left there is not for the next.
+        self._started = 0
         self._empty = asyncio.Event()
         self._source = source
         self._config = config
@@ -149,10 +151,11 @@ class Pool:
     def start_worker(self, number: int) -> None:
         """Starts one more, whose process number is `number`."""
         assert self._job is not None
-        folder = self._folder / f"process{number:03d}"
+        self._started += 1
+        folder = self._folder / f"process{number:03d}-{self._started}"
         try:
             process = WorkerProcess(self._environment(self._job.job_id), folder)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._fail(Failure(Kind.ENVIRONMENT, f"A worker process could not be started: {error}."))
             return
         runner = Runner(process, number, self)
@@ -190,8 +193,9 @@ class Pool:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self, runner: Runner) -> None:
+        """The files of a summary_only job may still be written by threads that the script has started."""
         if runner.ready:
-            runner.end(self._config.shutdown_timeout)
+            runner.end(self._config.shutdown_timeout, linger=bool(self.key.output))
         else:
             runner.kill()
 
@@ -231,7 +235,7 @@ class Pool:
         if self._job is not None:
             self._job.on_results(results)
         if runner.ending and not runner.busy:
-            runner.end(self._config.shutdown_timeout)
+            self._end(runner)
 
     def on_given_back(self, attempts: list[Attempt]) -> None:
         if self._job is not None:

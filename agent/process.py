@@ -23,8 +23,12 @@ class WorkerProcess:
     """
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        """Starts it with `folder` as its working folder. Errors: OSError: no memory, process or descriptor."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Starts it with `folder`, which is to be its alone, as its working folder.
+
+        Errors: OSError: no memory, process or descriptor;
+        ValueError: `environment` holds a name or value that no process can have."""
+        folder.mkdir(parents=True)
+        self.folder = folder
         self.socket, theirs = socket.socketpair()
         self.socket.setblocking(False)
         word_fd = os.memfd_create("batchmesh-word", os.MFD_CLOEXEC)

@@ -9,6 +9,7 @@ What it learns it tells its pool, on the event loop.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -98,7 +99,9 @@ class Runner:
         self._verdict: tuple[int, Failure | None] | None = None
         #: Its end is no news: it failed in init() and said so, or the agent ended it.
         self.was_told_to_end = False
-        self._recalled = 0
+        #: Sequence of the long mini-batch behind which the others were recalled, and of the last one of those.
+        self._recalled = self._given_up = 0
+        self._grace = _SOCKET_GRACE
         self._timers: list[asyncio.TimerHandle] = []
         self._receiving = True
         self._dead = False
@@ -131,9 +134,13 @@ class Runner:
         self.sent.extend(attempts)
         self._send(frames.run_message(parts))
 
-    def end(self, within: float) -> None:
-        """Lets it finish what it has, call shutdown() and exit; kills it `within` seconds after it was told."""
+    def end(self, within: float, *, linger: bool) -> None:
+        """Lets it finish what it has, call shutdown() and exit; kills it `within` seconds after it was told.
+
+        `linger`: what it has started may use up that time after shutdown() has returned, as Python waits for threads.
+        """
         self.ending = True
+        self._grace = within if linger else _SOCKET_GRACE
         if self.sent or self._dead or self.was_told_to_end:
             return
         self.was_told_to_end = True
@@ -160,6 +167,11 @@ class Runner:
     def busy(self) -> bool:
         return bool(self.sent)
 
+    @property
+    def held_up(self) -> bool:
+        """What it runs takes long: whatever it was given now would wait, and no recall would reach it."""
+        return max(self._recalled, self._given_up) > self._answered
+
     def running(self) -> Attempt | None:
         """The mini-batch that has begun and not been answered."""
         return self._at(self._process.word.read())
@@ -174,20 +186,26 @@ class Runner:
         return (attempt, found) if attempt and found else None
 
     def recall(self, now_ns: int) -> list[Attempt]:
-        """Mini-batches that wait behind a running one that takes long, from now on to be run elsewhere.
+        """Mini-batches that wait behind a running one that takes long, from now on to be run elsewhere; each once.
 
         Called at each tick. The worker reads the recall before it begins one; it is safe to go by a tick later, when
         the same mini-batch is still running, for by then the worker cannot have missed it.
         """
-        moment = self._process.word.read() if len(self.sent) > 1 and not self._dead else None
+        moment = self._process.word.read() if self.sent and not self._dead else None
         if moment is None or moment.phase != frames.RUNNING or now_ns - moment.since_ns < _LONG_NS:
             return []
+        last = self._answered + len(self.sent)
         if self._recalled != moment.sequence:
             self._recalled = moment.sequence
-            self._process.word.recall(moment.sequence + 1, self._answered + len(self.sent))
+            self._process.word.recall(moment.sequence + 1, last)
             return []
-        behind = list(self.sent)[moment.sequence - self._answered :]
-        return [each for each in behind if each.runner is self]
+        if self._given_up == last:
+            return []
+        self._given_up = last
+        return list(self.sent)[moment.sequence - self._answered :]
+
+    def _runs_elsewhere(self, sequence: int) -> bool:
+        return self._recalled < sequence <= self._given_up
 
     def _at(self, moment: frames.Moment) -> Attempt | None:
         at = moment.sequence - self._answered - 1
@@ -227,7 +245,7 @@ class Runner:
             return
         if self._receive() is False:
             self._loop.remove_reader(self._process.socket)
-            self._after(_SOCKET_GRACE, self._process.kill)
+            self._after(self._grace, self._process.kill)
 
     def go_on_receiving(self) -> None:
         """There may be room again for a large result."""
@@ -269,14 +287,15 @@ class Runner:
             attempt = popleft()
             self._answered += 1
             if values[0] == frames.Kind.NOT_STARTED:
-                given_back.append(attempt)
+                if not self._runs_elsewhere(self._answered):
+                    given_back.append(attempt)
                 continue
             results.append(Result(attempt, number, body[at - values[1] : at], *values))
             elapsed.append(values[7])
         self.window.saw(elapsed)
         self.idle_since = time.monotonic()
         if given_back:
-            self._owner.on_given_back([each for each in given_back if each.runner is self])
+            self._owner.on_given_back(given_back)
         self._owner.on_results(self, results)
 
     # Its end.
@@ -300,9 +319,13 @@ class Runner:
         )
         if self._verdict and self._verdict[0] == moment.sequence:
             failure = self._verdict[1]
-        elif self.was_told_to_end:
+        elif self.was_told_to_end or self._runs_elsewhere(moment.sequence):
             culprit = None
-        unanswered = [each for each in self.sent if each is not culprit and each.runner is self]
+        unanswered = [
+            each
+            for sequence, each in enumerate(self.sent, self._answered + 1)
+            if each is not culprit and not self._runs_elsewhere(sequence)
+        ]
         self.sent.clear()
         return Death(how, culprit, failure, unanswered, _times(moment), self._answered > 0)
 
@@ -321,6 +344,7 @@ class Runner:
         self._loop.remove_writer(self._process.socket)
         self._loop.remove_reader(self._process.pidfd)
         self._process.close()
+        self._loop.run_in_executor(None, shutil.rmtree, self._process.folder, True)
 
     def _after(self, seconds: float, call: Any) -> None:
         self._timers.append(self._loop.call_later(seconds, call))

@@ -9,7 +9,6 @@ replace them.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import json
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import frames
 from .attempt import Attempt, Failed, MiniBatch, Recalled
-from .entry import EntryScript, ScriptFailed, failure_of
+from .entry import EntryScript, ScriptFailed, failure_of, flush_output, log_beside
 from .replies import AgentGone, Replies
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ _RECEIVE = 256 * 1024
 #: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
 _HIGH_FD = 200
 _PR_SET_PDEATHSIG = 1
-
-log = logging.getLogger("batchmesh")
 
 
 class Link:
@@ -143,11 +140,11 @@ class Worker:
         try:
             self._script = EntryScript(fields["root"], fields["script"])
         except ScriptFailed as failed:
-            log.error("%s\n%s", failed, failed.failure.traceback)  # noqa: TRY400 ours is the wrong traceback
-            _flush_output()
+            log_beside(logging.ERROR, "%s\n%s", failed, failed.failure.traceback)
+            flush_output()
             self._link.send(frames.json_message(frames.INIT_FAILED, failed.failure))
             return False
-        _flush_output()
+        flush_output()
         self._link.send(frames.message(frames.READY))
         return True
 
@@ -168,7 +165,7 @@ class Worker:
         try:
             self._script.shutdown()
         except BaseException as error:  # noqa: BLE001  the results are safe; that is all an error here can say
-            log.error("%s", failure_of(frames.Kind.RUN_RAISED, "shutdown()", error).traceback)  # noqa: TRY400
+            log_beside(logging.ERROR, "%s", failure_of(frames.Kind.RUN_RAISED, "shutdown()", error).traceback)
 
     def _one(self, mini_batch: MiniBatch) -> None:
         """Runs one mini-batch and queues its reply."""
@@ -185,7 +182,7 @@ class Worker:
         except Recalled as recalled:
             frame, kind = b"", recalled.failure.kind
         except Failed as failed:
-            log.error("mini-batch %d: %s\n%s", mini_batch.number, failed, failed.failure.traceback)  # noqa: TRY400
+            log_beside(logging.ERROR, "mini-batch %d: %s\n%s", mini_batch.number, failed, failed.failure.traceback)
             frame = failed.failure.encoded()
             kind = failed.failure.kind
         ended_ns = monotonic_ns()
@@ -226,7 +223,7 @@ def main(arguments: list[str]) -> int:
         status = Worker(link, word).serve()
     except AgentGone:
         os.killpg(0, signal.SIGKILL)
-    _flush_output()
+    flush_output()
     return status
 
 
@@ -252,12 +249,6 @@ def _set_up_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-
-
-def _flush_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BaseException):  # the script may have closed or replaced it
-            stream.flush()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmesh.errors import ScriptRefused, SpecRefused
+from batchmesh.rows.txt import TextRenderer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -177,7 +178,12 @@ def _to_csv_settings(path: Path) -> str:
         raise ScriptRefused(
             f"{path}: pandas.DataFrame.to_csv cannot take {unknown[0]!r} here; it takes {', '.join(sorted(_TO_CSV))}."
         )
-    return json.dumps(keywords) if keywords else ""
+    settings = json.dumps(keywords) if keywords else ""
+    try:
+        TextRenderer(dataframe_header=False, to_csv_json=settings)
+    except ValueError as error:
+        raise ScriptRefused(f"{path}: {error}") from None
+    return settings
 
 
 def _seconds(flag: str, value: str | None) -> float:

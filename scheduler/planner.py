@@ -21,7 +21,7 @@ from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
 from batchmesh.data.listing import InputRefused, Listed, list_input, list_inputs
 from batchmesh.data.size import MiniBatchSize, check_syntax
-from batchmesh.data.slices import Piece, UnreadableFile, encode_slice
+from batchmesh.data.slices import Piece, UnreadableFile, encode_slice, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,7 +84,7 @@ class PlannedMiniBatch:
 
 @dataclass(frozen=True)
 class FileWithoutRows:
-    """A table file in which there is nothing to run on, for the report."""
+    """A table file in which there is nothing to run on, for the report, which shows its `path`."""
 
     path: str
     place: Place
@@ -167,7 +167,7 @@ class _Tables:
             yield _failed_item(listed.path, str(error), finished)
             return
         if not has_rows:
-            yield FileWithoutRows(listed.path, finished)
+            yield FileWithoutRows(shown(listed.path), finished)
 
     def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
         found = kind_of_path(path)
@@ -218,5 +218,5 @@ def _check_columns(request: PlanRequest, firsts: list[str]) -> None:
         return  # that file becomes a failed item; its columns cannot be told
     for column in request.csv_types:
         if column not in names:
-            shown = ", ".join(dict.fromkeys(names)) or "none"
-            raise InputRefused(f"csv_types: {firsts[0]!r} has no column {column!r}; its columns are {shown}")
+            known = ", ".join(dict.fromkeys(names)) or "none"
+            raise InputRefused(f"csv_types: {firsts[0]!r} has no column {column!r}; its columns are {known}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from batchmesh.data.slices import shown
 from batchmesh.errors import BatchmeshError
 from batchmesh.v1 import job_pb2
 
@@ -103,9 +104,7 @@ class Planning:
         row = self._row
         self._last = planned
         if isinstance(planned, PlannedMiniBatch) and len(planned.payload) > _SLICE_LIMIT:
-            raise ValueError(
-                f"one mini-batch names {planned.items} files, too many to send; make mini_batch_size smaller"
-            )
+            raise ValueError(too_large(planned))
         if isinstance(planned, FileWithoutRows):
             self._empty.append(planned.path)
             return
@@ -149,3 +148,13 @@ class Planning:
 
     def _failed(self, sentence: str) -> None:
         self._tell(PlanningFailed(self._row.job_id, Failure(FailureKind.PLANNING_FAILED, sentence)))
+
+
+def too_large(planned: PlannedMiniBatch) -> str:
+    """The sentence for a mini-batch whose slice does not fit into a message."""
+    if planned.place.kind == "files":
+        return f"one mini-batch names {planned.items} files, too many to send; make mini_batch_size smaller"
+    return (
+        f"{shown(planned.place.path)} has more columns than can be sent with each mini-batch; give --input-type files,"
+        " and read it in the script"
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -19,7 +19,7 @@ from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
 from . import report, tables
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from google.protobuf.message import Message
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .jobs import JobRecord
     from .store import Store
+
+_Thing = TypeVar("_Thing")
 
 _PAGE = 2000
 #: Seconds for which a unary call is tried again before the caller is told that storage does not answer.
@@ -107,8 +109,8 @@ class Publisher:
         ask_empty = partial(tables.files_without_rows, number=number)
         empty = await asyncio.wrap_future(self._store.read(ask_empty))
         yield storage_pb2.CommitOutputRequest(header=header)
-        for start in range(0, len(empty), _PAGE):
-            yield storage_pb2.CommitOutputRequest(files_without_rows=empty[start : start + _PAGE])
+        for paths in _in_pieces(empty, lambda path: len(path.encode())):
+            yield storage_pb2.CommitOutputRequest(files_without_rows=paths)
         after = -1
         while True:
             ask = partial(tables.report_rows, number=number, after=after, count=_PAGE)
@@ -120,8 +122,8 @@ class Publisher:
             after = page[-1].index
 
 
-def _page_requests(page: list[tables.ReportRow]) -> list[storage_pb2.CommitOutputRequest]:
-    """One page as requests of a bounded size: places and rows together, failed lines in as many as they need."""
+def _page_requests(page: list[tables.ReportRow]) -> Iterator[storage_pb2.CommitOutputRequest]:
+    """One page as requests of a bounded size: all places in one, rows and failed lines in as many as they need."""
     places = segment_pb2.Places()
     names: dict[str, int] = {}
     for row in page:
@@ -132,15 +134,26 @@ def _page_requests(page: list[tables.ReportRow]) -> list[storage_pb2.CommitOutpu
             places.mini_batch.append(row.index)
             places.attempt_id.append(row.attempt)
     places.segments.extend(names)
-    rows = [report.processed(row) for row in page]
-    requests = [storage_pb2.CommitOutputRequest(places=places, processed=rows)]
-    current, size = storage_pb2.CommitOutputRequest(), 0
-    for row in page:
-        for line in report.failed_lines(row):
-            if size and size + len(line) > PIECE:
-                requests.append(current)
-                current, size = storage_pb2.CommitOutputRequest(), 0
-            current.failed_mini_batch.append(row.index)
-            current.failed_lines.append(line)
-            size += len(line)
-    return [*requests, current] if size else requests
+    yield storage_pb2.CommitOutputRequest(places=places)
+    for rows in _in_pieces(map(report.processed, page), lambda row: row.ByteSize()):
+        yield storage_pb2.CommitOutputRequest(processed=rows)
+    failed = ((row.index, line) for row in page for line in report.failed_lines(row))
+    for lines in _in_pieces(failed, lambda each: len(each[1])):
+        yield storage_pb2.CommitOutputRequest(
+            failed_mini_batch=[index for index, _ in lines], failed_lines=[line for _, line in lines]
+        )
+
+
+def _in_pieces(things: Iterable[_Thing], size_of: Callable[[_Thing], int]) -> Iterator[list[_Thing]]:
+    """As many in a list as fit into a piece of a message, at least one."""
+    piece: list[_Thing] = []
+    size = 0
+    for thing in things:
+        own = size_of(thing)
+        if piece and size + own > PIECE:
+            yield piece
+            piece, size = [], 0
+        piece.append(thing)
+        size += own
+    if piece:
+        yield piece

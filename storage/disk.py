@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (
+    errno.ENOENT,
     errno.EEXIST,
     errno.EACCES,
     errno.EPERM,

@@ -103,7 +103,7 @@ def _parts(group: _Group, amount: int) -> Iterator[_Run]:
 
 
 def _columns_with_nulls(file: pq.ParquetFile) -> list[str]:
-    """Columns without statistics count as holding none."""
+    """Statistics tell; of a column without them the values do."""
     schema, metadata = file.schema_arrow, file.metadata
     paths = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
     return [
@@ -111,16 +111,21 @@ def _columns_with_nulls(file: pq.ParquetFile) -> list[str]:
         for field in schema
         if (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type))
         and field.name in paths
-        and _has_nulls(metadata, paths[field.name])
+        and _has_nulls(file, paths[field.name])
     ]
 
 
-def _has_nulls(metadata: pq.FileMetaData, column: int) -> bool:
-    for number in range(metadata.num_row_groups):
-        statistics = metadata.row_group(number).column(column).statistics
-        if statistics is not None and statistics.has_null_count and statistics.null_count:
-            return True
-    return False
+def _has_nulls(file: pq.ParquetFile, column: int) -> bool:
+    return any(_nulls_in(file, number, column) for number in range(file.metadata.num_row_groups))
+
+
+def _nulls_in(file: pq.ParquetFile, group: int, column: int) -> int:
+    found = file.metadata.row_group(group).column(column)
+    if found.statistics is not None and found.statistics.has_null_count:
+        return int(found.statistics.null_count)
+    if not file.metadata.schema.column(column).max_definition_level:
+        return 0
+    return int(file.read_row_group(group, columns=[found.path_in_schema], use_threads=False).column(0).null_count)
 
 
 def _affinity(path: str, group: int) -> int:

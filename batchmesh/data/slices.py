@@ -13,12 +13,23 @@ from typing import Any, NamedTuple
 SliceFields = dict[str, Any]
 
 
+def shown(text: str) -> str:
+    """The text as a message can carry it: what is no UTF-8 in a file's name is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class UnreadableSlice(Exception):
     """The items of a slice cannot be read at all: the file is gone, damaged or no longer what was planned."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(shown(sentence))
 
 
 class UnreadableFile(Exception):
     """A table file that cannot be split: missing, forbidden, damaged. It becomes one failed item."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(shown(sentence))
 
 
 class Piece(NamedTuple):

@@ -1,5 +1,7 @@
 """.csv with a header, as pyarrow writes it: strings quoted, numbers and bools not, null as nothing at all.
 
+In a single column null is `""`, since an empty line is no row.
+
     worker:  result ─▶ Arrow table ──CsvRenderer──▶ body of whole lines without header, schema = names and kinds
     storage: CsvJoin ──▶ one header; a body whose columns are the joined ones as it is, others read and written anew
 
@@ -10,6 +12,7 @@ joined column.
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 _BARE = ("null", "bool", "int", "float")
 _NO_HEADER = csv.WriteOptions(include_header=False)
+#: Ends the schema of a single column that holds null: its lines are empty where it does. (JSON ignores a space.)
+_EMPTY_LINES = b" "
+_EMPTY_LINE = re.compile(rb"^\n", re.MULTILINE)
 
 
 class CsvRenderer:
@@ -35,7 +41,10 @@ class CsvRenderer:
         """Lines without header."""
         table, mixed = table_of(result)
         columns = [Column(field.name, kind_of_type(field.type), field.name in mixed) for field in table.schema]
-        return Rendered(schema_bytes(columns), _lines(table), table.num_rows)
+        schema = schema_bytes(columns)
+        if table.num_columns == 1 and table.column(0).null_count:
+            schema += _EMPTY_LINES
+        return Rendered(schema, _lines(table), table.num_rows)
 
 
 def _lines(table: pa.Table) -> bytes:
@@ -87,6 +96,7 @@ class CsvWriter:
             own = columns_of(schema)
             fits = [column.name for column in own] == [column.name for column in self._columns]
             fits = fits and all(map(_same_bytes, own, self._columns))
+            fits = fits and not (len(self._columns) == 1 and schema.endswith(_EMPTY_LINES))
             if len(self._fits) < 1000:
                 self._fits[schema] = fits
         return fits
@@ -115,7 +125,16 @@ def _anew(own: list[Column], body: Buffer, joined: list[Column]) -> bytes:
         position = at.get(column.name)
         array = pa.nulls(table.num_rows) if position is None else table.column(position)
         arrays.append(array if column.kind in _BARE else as_strings(array))
+    if len(arrays) == 1:
+        return _without_empty_lines(arrays[0])
     return _lines(pa.Table.from_arrays(arrays, names=[column.name for column in joined]))
+
+
+def _without_empty_lines(values: Any) -> bytes:
+    """The lines of the only column, with a quoted nothing for null: readers skip an empty line, and lose the row."""
+    if kind_of_type(values.type) == "string":
+        return _lines(pa.table({"": values.fill_null("")}))
+    return _EMPTY_LINE.sub(b'""\n', _lines(pa.table({"": values})))
 
 
 def _read(own: list[Column], body: Buffer) -> pa.Table:

@@ -78,7 +78,18 @@ class ParquetJoin:
 
     def writer(self, out: BinaryIO) -> ParquetWriter:
         """Begins the output file."""
-        return ParquetWriter(out, pa.schema(list(self._types.items())))
+        return ParquetWriter(out, pa.schema([(name, _storable(kind)) for name, kind in self._types.items()]))
+
+
+def _storable(kind: pa.DataType) -> pa.DataType:
+    """The type, or string where Parquet has no place for it: dicts without keys, unions, calendar intervals."""
+    from pyarrow import parquet
+
+    try:
+        parquet.ParquetWriter(io.BytesIO(), pa.schema([("", kind)])).close()
+    except pa.ArrowNotImplementedError:
+        return pa.string()
+    return kind
 
 
 class ParquetWriter:
@@ -102,7 +113,9 @@ class ParquetWriter:
         if not len(body):
             return
         # A copy: the batches live until their row group is written, the buffer they came in does not.
-        for batch in pa.ipc.open_stream(pa.py_buffer(bytes(body))):
+        own = pa.allocate_buffer(len(body))
+        memoryview(own).cast("B")[:] = body
+        for batch in pa.ipc.open_stream(own):
             self._batches.append(_cast(batch, self._schema))
             self._rows += batch.num_rows
             self._bytes += batch.nbytes
@@ -113,12 +126,14 @@ class ParquetWriter:
         """Writes the last row group and the file's end."""
         self._write_group()
         self._writer.close()
+        pa.default_memory_pool().release_unused()  # the next commit comes on another thread, with a heap of its own
 
     def _write_group(self) -> None:
         if self._batches:
             table = pa.Table.from_batches(self._batches, self._schema).combine_chunks()
+            self._batches = []  # before the encoder takes as much again
             self._writer.write_table(table, row_group_size=_GROUP_ROWS)
-        self._batches, self._rows, self._bytes = [], 0, 0
+        self._rows = self._bytes = 0
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -205,5 +220,6 @@ _SAME_KIND = {
     "float": lambda one, other: pa.float64(),  # noqa: ARG005 float32 and float64
     "timestamp": _timestamps,
     "decimal": _decimals,
+    "duration": lambda one, other: pa.duration(min(one.unit, other.unit, key=["ns", "us", "ms", "s"].index)),
     "nested": _nested,
 }

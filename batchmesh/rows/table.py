@@ -65,7 +65,7 @@ def _table(names: list[str], columns: list[Any]) -> tuple[pa.Table, list[str]]:
 def _array(values: Any) -> tuple[pa.Array, bool]:
     """The values as an Arrow array of a plain type, and whether they had to become strings for not joining."""
     if isinstance(values, list) or values.dtype == object:
-        values = list(values)
+        values = [_ordered(value) for value in values]
         if len({kind for kind in map(type, values) if kind is not type(None)}) > 1:
             kind, mixed = join_all(set(map(kind_of, values)))
             if mixed or kind == "string":
@@ -79,6 +79,23 @@ def _array(values: Any) -> tuple[pa.Array, bool]:
     if isinstance(array.type, pa.BaseExtensionType):
         return _strings(values), False
     return array.cast(plain_type(array.type)), False
+
+
+#: Types whose values may hold further values, sets above all.
+_HOLDERS = (dict, list, tuple, set, frozenset)
+
+
+def _ordered(value: Any) -> Any:
+    """The value with its sets as sorted lists: Arrow takes them in their own order, another one in each process."""
+    if not isinstance(value, _HOLDERS):
+        return value
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_ordered, value), key=repr)
+    if isinstance(value, dict):
+        return {key: _ordered(each) for key, each in value.items()}
+    if any(isinstance(each, _HOLDERS) for each in value):
+        return [_ordered(each) for each in value]
+    return value
 
 
 def _strings(values: Any) -> pa.Array:

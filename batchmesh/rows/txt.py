@@ -26,7 +26,7 @@ class TextRenderer:
     def __init__(self, dataframe_header: bool, to_csv_json: str) -> None:
         settings = _settings(to_csv_json)
         header = settings.pop("header", False)
-        self._encoding = settings.pop("encoding", None) or "utf-8"
+        self._encoding = _encoding(settings.pop("encoding", None) or "utf-8")
         # A list of names is a header line too; it is written once, as any header is.
         self._header = header if isinstance(header, list) else bool(header) or dataframe_header
         self._settings: dict[str, Any] = {"sep": " ", "index": False, **settings}
@@ -45,8 +45,6 @@ class TextRenderer:
         return self._lines(frame.iloc[:0], header=self._header)
 
     def _lines(self, frame: Any, header: Any) -> bytes:
-        if not len(frame.columns) and not self._settings["index"]:
-            return b""
         return _encoded(frame.to_csv(None, header=header, **self._settings), self._encoding)
 
 
@@ -61,6 +59,18 @@ def _settings(to_csv_json: str) -> dict[str, Any]:
         if name in settings:
             raise ValueError(f"The setting '{name}' of pandas.DataFrame.to_csv cannot be given; remove it.")
     return settings
+
+
+def _encoding(name: str) -> str:
+    try:
+        mark = "".encode(name)
+    except LookupError:
+        raise ValueError(
+            f"The encoding '{name}' of pandas.DataFrame.to_csv is unknown; give one such as utf-8."
+        ) from None
+    if mark:  # it would stand in the middle of the file, too, wherever a mini-batch's lines begin
+        raise ValueError(f"The encoding '{name}' begins each text with a mark; give one without.")
+    return name
 
 
 def _encoded(text: str, encoding: str) -> bytes:

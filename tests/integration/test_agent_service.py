@@ -422,3 +422,37 @@ def run(paths):
         assert sorted((tmp_path / "runs").read_text().split()) == sorted(path for [path] in paths)
 
     with_node(tmp_path, story)
+
+
+def test_nothing_is_given_to_a_worker_whose_run_takes_long(tmp_path: Path) -> None:
+    """It would wait there, and be run by two workers once it was taken away again."""
+    script = f"""
+import pathlib, time
+def run(paths):
+    with open("{tmp_path}/runs", "a") as file:
+        file.write(paths[0] + "\\n")
+    while "slow" in paths[0] and not pathlib.Path("{tmp_path}/go").exists():
+        time.sleep(0.005)
+    return paths
+"""
+    fast = [[f"/{number}"] for number in range(1210)]
+
+    async def story(node: AgentNode) -> None:
+        stream = await node.open("job", {"score.py": script})
+        await stream.until(lambda stream: stream.status.workers == 2)
+        await stream.run(*fast[:1000])
+        await stream.outcomes_of(1000)
+        await stream.run(["/slow"], *fast[1000:1010], first=1001)
+        await stream.outcomes_of(1010)
+        await stream.run(*fast[1010:], first=1012)
+        await stream.outcomes_of(1210)
+        assert 1001 not in stream.outcomes
+        (tmp_path / "go").touch()
+        await stream.outcomes_of(1211)
+        await stream.run(["/after"], first=1212)
+        await stream.outcomes_of(1212)
+        await stream.finish()
+        runs = (tmp_path / "runs").read_text().split()
+        assert sorted(runs) == sorted(path for [path] in [*fast, ["/slow"], ["/after"]])
+
+    with_node(tmp_path, story)

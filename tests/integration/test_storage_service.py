@@ -375,7 +375,7 @@ def test_a_file_name_that_would_leave_the_folder_is_refused(storage: Storage, tm
 
 def test_an_output_that_cannot_be_a_folder_is_refused_with_its_name(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for output in (tmp_path / "file", tmp_path / "file" / "below", "relative"):
+    for output in (tmp_path / "file", tmp_path / "file" / "below", "/proc/below", "relative"):
         assert str(output) in refused(errors.OutputUnwritable, storage.reserve, output)
 
 

@@ -402,3 +402,19 @@ def test_workers_die_with_an_agent_that_is_killed(tmp_path: Path) -> None:
         await until(lambda: not alive(pid))
 
     asyncio.run(story())
+
+
+def test_variables_that_no_process_can_have_fail_their_pool_alone(tmp_path: Path) -> None:
+    async def story(node: AgentNode) -> None:
+        files = {"score.py": "def run(paths):\n    return paths\n"}
+        stream = await node.open("job", files, environment_variables={"NAME": "a\0b"})
+        await stream.until(lambda stream: stream.status.phase == Status.PHASE_FAILED)
+        assert stream.status.failure.kind == Failure.KIND_ENVIRONMENT
+        assert "null byte" in stream.status.failure.message
+        await stream.finish()
+        other = await node.open("other", files)
+        await other.run(["/a"])
+        assert (await other.outcomes_of(1))[1].succeeded == 1
+        await other.finish()
+
+    with_node(tmp_path, story)

@@ -91,6 +91,7 @@ def test_to_csv_settings_beside_the_script_are_read(tmp_path: Path) -> None:
         ("[]", "must hold"),
         ('{"append_row": {"pandas.DataFrame.to_csv": {"seperator": ","}}}', "cannot take 'seperator'"),
         ('{"append_row": {"pandas.DataFrame.to_csv": {"path_or_buf": "x"}}}', "cannot take 'path_or_buf'"),
+        ('{"append_row": {"pandas.DataFrame.to_csv": {"encoding": "utf-16"}}}', "encoding 'utf-16' begins each text"),
     ],
 )
 def test_bad_to_csv_settings_are_refused(tmp_path: Path, text: str, sentence: str) -> None:

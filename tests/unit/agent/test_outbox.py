@@ -45,3 +45,10 @@ def test_no_response_is_larger_than_a_message_may_be() -> None:
     while outbox:
         sizes.append(outbox.take().ByteSize())
     assert max(sizes) < MAX_MESSAGE
+
+
+def test_words_that_are_no_text_are_told_with_what_is_not_escaped() -> None:
+    outbox = Outbox()
+    outbox.add_failed(1, Failure(Kind.RUN_RAISED, "no caf\udce9", "at caf\udce9"))
+    (told,) = outbox.take().outcomes.failures
+    assert (told.failure.message, told.failure.traceback) == ("no caf\\udce9", "at caf\\udce9")

@@ -29,6 +29,13 @@ def frames(found: list[Piece]) -> list[pd.DataFrame]:
     return [read_slice(decode_slice(encode_slice(piece.fields))).items for piece in found]
 
 
+def test_nulls_decide_the_type_in_each_mini_batch_of_a_file_without_statistics_too(tmp_path: Path) -> None:
+    table = pa.table({"i": [1, 2, None, 4], "b": [None, True, False, True], "full": [1, 2, 3, 4]})
+    pq.write_table(table, tmp_path / "t.parquet", write_statistics=False)
+    for frame in frames(pieces(str(tmp_path / "t.parquet"), "1 rows")):
+        assert [str(kind) for kind in frame.dtypes] == ["float64", "object", "int64"]
+
+
 @pytest.mark.parametrize("size", ["1", "500", "1KB", "3KB", "10KB", "1MB", "1 rows", "7 rows", "100 rows", "333 rows"])
 def test_every_row_comes_once_and_in_order(path: str, size: str) -> None:
     found = pieces(path, size)

@@ -40,7 +40,7 @@ def text(name: str, *results: Any, **settings: Any) -> str:
 
 
 def objects(*results: Any) -> list[Any]:
-    return [json.loads(line) for line in text("a.jsonl", *results).splitlines()]
+    return [json.loads(line) for line in text("a.jsonl", *results).split("\n")[:-1]]
 
 
 def rows(*results: Any) -> list[Any]:
@@ -182,8 +182,48 @@ def test_null_and_the_empty_string_stay_apart_when_csv_is_written_anew() -> None
     assert text("a.csv", first, [{"a": "x", "b": 1}]) == 'a,b\n"",\n,\n"q""\n,",\n"x",1\n'
 
 
-def test_a_csv_row_of_one_null_is_still_a_row_when_written_anew() -> None:
-    assert text("a.csv", [{"a": None}, {"a": 1}], [{"a": "x"}]) == 'a\n\n"1"\n"x"\n'
+@pytest.mark.parametrize(
+    ("results", "lines"),
+    [
+        ([[None, 1.5]], 'result\n""\n1.5\n'),
+        ([[None], [None]], 'result\n""\n""\n'),
+        ([["x\n\ny", None, ""]], 'result\n"x\n\ny"\n""\n""\n'),
+        ([[{"a": None}, {"a": 1}], [{"a": "x"}]], 'a\n""\n"1"\n"x"\n'),
+        ([[{"a": None}, {"a": 1}], [{"b": True}]], "a,b\n,\n1,\n,true\n"),
+    ],
+)
+def test_a_csv_row_of_one_null_is_a_row_to_any_reader(results: list[Any], lines: str) -> None:
+    assert text("a.csv", *results) == lines
+    assert len(pd.read_csv(io.StringIO(lines))) == sum(map(len, results))
+
+
+def test_parquet_takes_dicts_without_keys_and_what_else_it_has_no_type_for() -> None:
+    assert rows([{"a": {}, "b": [{}]}]) == [{"a": "{}", "b": "[{}]"}]
+    assert rows([{"a": {}}], [{"a": {"x": 1}}]) == [{"a": {"x": None}}, {"a": {"x": 1}}]
+    intervals = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([pa.scalar((1, 2, 3), pa.month_day_nano_interval())])))
+    assert len(rows(intervals)) == 1
+
+
+def test_durations_of_two_units_are_one_column() -> None:
+    frames = [pd.DataFrame({"t": pd.to_timedelta(["1h"]).as_unit(unit)}) for unit in ("ns", "s")]
+    assert [row["t"] for row in rows(*frames)] == [dt.timedelta(hours=1)] * 2
+
+
+def test_sets_are_written_in_the_same_order_by_each_process() -> None:
+    results = [{"a": {"x", "y", "z"}, "b": {"k": frozenset("pq"), "l": ({"n", "m"},)}}]
+    assert rows(results) == [{"a": ["x", "y", "z"], "b": {"k": ["p", "q"], "l": [["m", "n"]]}}]
+    assert text("a.csv", [{"x", "y", "z"}]) == 'result\n"[""x"", ""y"", ""z""]"\n'
+
+
+def test_a_dataframe_of_rows_without_columns_is_written_as_pandas_does() -> None:
+    frame = pd.DataFrame(index=range(2))
+    assert text("a.txt", frame, pd.DataFrame()) == frame.to_csv(sep=" ", header=False, index=False) == "\n\n"
+
+
+@pytest.mark.parametrize(("encoding", "why"), [("utf-16", "mark"), ("utf-8-sig", "mark"), ("none-such", "unknown")])
+def test_an_encoding_that_cannot_be_written_in_parts_is_refused(encoding: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        renderer_for("a.txt", to_csv_json=json.dumps({"encoding": encoding}))
 
 
 def test_csv_names_are_quoted_where_they_need_it() -> None:
@@ -269,5 +309,5 @@ def test_every_row_of_any_results_is_in_every_format_once(results: list[list[Any
     assert table.num_rows == (count if table.num_columns else 0)
     written, join = output("a.csv", *results)
     if join.columns():
-        frame = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False, skip_blank_lines=False)
+        frame = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
         assert list(frame.shape) == [count, len(join.columns())]

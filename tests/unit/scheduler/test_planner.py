@@ -1,5 +1,6 @@
 """What the mini-batches of a job are, and what is refused before there are any."""
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from batchmesh.data.listing import InputRefused
 from batchmesh.data.reading import read_slice
 from batchmesh.data.slices import decode_slice
 from batchmesh.scheduler.planner import FileWithoutRows, Planned, PlannedMiniBatch, PlanRequest, check, plan
+from batchmesh.scheduler.planning import too_large
 
 
 @pytest.fixture
@@ -135,3 +137,26 @@ def test_wrong_input_is_refused_with_one_sentence(folder: Path, request_of: dict
     with pytest.raises(InputRefused, match=sentence) as caught:
         check(PlanRequest(**fields))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_no_utf_8_are_shown_in_a_form_that_can_be_sent(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for name, data in ((b"\xff1.csv", "x\n1\n".encode("utf-16")), (b"\xff2.csv", b"x\n"), (b"\xff3.csv", b"x\n1\n")):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+    bad, empty, good = planned(PlanRequest(inputs=(str(tmp_path),)))
+    assert isinstance(bad, PlannedMiniBatch)
+    assert bad.failure
+    assert f"{tmp_path}/\\udcff1.csv cannot be read" in bad.failure.message
+    assert isinstance(empty, FileWithoutRows)
+    assert empty.path == f"{tmp_path}/\\udcff2.csv"
+    assert isinstance(good, PlannedMiniBatch)
+    assert len(read_slice(decode_slice(good.payload)).items) == 1
+
+
+def test_a_table_with_more_columns_than_a_slice_can_name_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text("x,y\n1,2\n")
+    (wide,) = planned(PlanRequest(inputs=(str(tmp_path),)))
+    assert isinstance(wide, PlannedMiniBatch)
+    assert f"{tmp_path}/wide.csv has more columns" in too_large(wide)
+    assert "--input-type files" in too_large(wide)
