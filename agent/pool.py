@@ -210,6 +210,7 @@ class Pool:
 
     def _environment(self, job_id: str) -> dict[str, str]:
         return {
+            "PYTHONHASHSEED": "0",  # a set printed by two workers, or by two runs, reads the same
             **os.environ,
             **dict(self.key.environment),
             "AZUREML_BI_OUTPUT_PATH": self._output,

@@ -109,6 +109,7 @@ def _fields_of_spec(given: dict[str, Any]) -> dict[str, Any]:
             raise SpecRefused(f"{name} is given twice, as a setting and as the script argument --{name}.")
     fields |= from_flags
     fields["arguments"] = arguments
+    _check_variables(fields.get("environment_variables", {}))
     if "input_type" in fields:
         fields["input_kind"] = _one_of("input_type", fields.pop("input_type"), ("files", "csv", "parquet", "jsonl"))
     if "output_action" in fields:
@@ -137,4 +138,18 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 def _absolute(path: Path) -> str:
     text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise SpecRefused(f"The path {shown} is not UTF-8; name the folder that it lies in.") from None
     return text if "://" in text else os.path.abspath(text)
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            sentence = (
+                f"environment_variables has {name!r}; a name is not empty and has no '=', and neither part a NUL."
+            )
+            raise SpecRefused(sentence, {"environment_variables": sentence})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from batchmesh.errors import BatchmeshError, Refused
+from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
 
 from . import report, tables
 from .events import FramesDamaged, OutputCommitted, OutputFailed
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _STREAM_END = 30.0
 #: Seconds that a planner has to come to its next mini-batch and stop.
 _PLANNING_END = 30.0
+#: Times that storage may fail for a reason of its own before the job does; waiting mends no mistake.
+_BROKEN = 3
 
 
 class Committer:
@@ -50,7 +52,7 @@ class Committer:
             await asyncio.to_thread(job.planning.stop, _PLANNING_END)
         await self._streams_ended(job)
         deadline = time.monotonic() + self._patience
-        wait = 0.2
+        wait, broken = 0.2, 0
         while True:
             try:
                 await self._once(job, report_only)
@@ -59,7 +61,8 @@ class Committer:
             else:
                 return
             structlog.get_logger().warning("commit_held_up", job=job_id, why=str(problem))
-            if isinstance(problem, Refused) or time.monotonic() > deadline:
+            broken += isinstance(problem, ServiceFailed)
+            if isinstance(problem, Refused) or broken > _BROKEN or time.monotonic() > deadline:
                 self._tell(OutputFailed(job_id, Failure(FailureKind.OUTPUT_FAILED, str(problem))))
                 return
             job.record.hold(f"the output cannot be written yet: {problem}")

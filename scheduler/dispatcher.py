@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at leases and time limits; far below the shortest lease.
 _TICK = 0.25
+#: Seconds that the streams of a node that leaves have to end before it is taken for gone.
+_NODE_END = 5.0
 #: Seconds between two tries to write a state that the database refused.
 _AGAIN = 2.0
 #: Mini-batches read from the plan at once.
@@ -80,7 +82,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(config.pending_writes)
         self.storage_address = ""
-        self.nodes = Nodes(config.lease, self.tell)
+        self.nodes = Nodes(config.lease, self.tell, self._node_settled)
         self.active: dict[str, ActiveJob] = {}
 
     # ---- events in ----
@@ -194,8 +196,17 @@ class Dispatcher:
             stream.close(command.abort)
 
     def _on_end(self, job: ActiveJob, node_id: str) -> None:
+        """Outcomes that the stream brought may still be on their way to the disk; they count before its end does."""
         job.streams.pop(node_id, None)
-        self.tell(StreamEnded(job.record.row.job_id, node_id))
+        ended = StreamEnded(job.record.row.job_id, node_id)
+        self._store.write([]).add_done_callback(lambda _: self._tell_from_thread(ended))
+
+    async def _node_settled(self, node_id: str) -> None:
+        """Waits, within limits, until all that a node has told before it left is counted."""
+        streams = [job.streams[node_id] for job in self.active.values() if node_id in job.streams]
+        if streams:
+            await asyncio.wait([asyncio.ensure_future(stream.ended()) for stream in streams], timeout=_NODE_END)
+        await asyncio.wrap_future(self._store.write([]))
 
     def _dispatch(self, job: ActiveJob, command: Dispatch) -> None:
         payloads = job.payloads

@@ -17,7 +17,7 @@ from .events import NodeDraining, NodeJoined, NodeLost
 from .jobs import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from grpc import aio
 
@@ -44,9 +44,11 @@ class Node:
 class Nodes:
     """Takes heartbeats and turns them into events; judges leases, but only once it has itself been awake for one."""
 
-    def __init__(self, lease: float, tell: Callable[[Event], None]) -> None:
+    def __init__(self, lease: float, tell: Callable[[Event], None], settled: Callable[[str], Awaitable[None]]) -> None:
+        """`settled` returns once all that a node that leaves has told is counted."""
         self._lease = lease
         self._tell = tell
+        self._settled = settled
         self._nodes: dict[str, Node] = {}
         self._awake_since = time.monotonic()
         self._last_judged = self._awake_since
@@ -62,6 +64,7 @@ class Nodes:
         if not _NODE_ID.fullmatch(request.node_id):
             raise BadName(f"'{request.node_id}' is no node id; use letters, digits, '.', '_' and '-', at most 128.")
         if request.leaving:
+            await self._settled(request.node_id)
             await self._lose(request.node_id, "left")
             return
         node = self._nodes.get(request.node_id)

@@ -171,7 +171,8 @@ class _Tables:
 
     def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
         found = kind_of_path(path)
-        if found != self.kind and (found != "files" or self.request.kind is None):
+        named = path in self.request.inputs or found == "files"
+        if found != self.kind and not (named and self.request.kind):
             raise UnreadableFile(f"{path} is no {self.kind} file, as the input's other files are; leave it out")
         if self.kind == "parquet":
             from batchmesh.data import parquet

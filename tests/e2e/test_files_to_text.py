@@ -487,6 +487,35 @@ def test_megabytes_of_prints_are_kept_as_logs_and_cost_no_row(mesh: Mesh, tmp_pa
     assert text.count(b"an error line\n") == 3
 
 
+def test_what_depends_on_hashes_reads_the_same_from_each_worker(mesh: Mesh, tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 40, str)
+    script = write_script(
+        tmp_path,
+        """
+        import os, time
+
+        def run(mini_batch):
+            time.sleep(0.01)
+            open(os.path.join(os.environ["MARKS"], str(os.getpid())), "w").close()
+            return [str({"one", "two", "three", "four", "five", "six", "seven"}) for _ in mini_batch]
+        """,
+    )
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    job = succeeded(
+        run_job(
+            mesh.address,
+            script,
+            tmp_path / "in",
+            tmp_path / "out",
+            mini_batch_size=1,
+            environment_variables={"MARKS": str(marks)},
+        )
+    )
+    assert len(list(marks.iterdir())) == 2
+    assert len(set(lines(job))) == 1
+
+
 def test_the_report_names_each_mini_batch_with_its_times_and_tries(mesh: Mesh, tmp_path: Path) -> None:
     job = succeeded(run_with_bad(mesh, tmp_path, [3], error_threshold=2))
     with open(f"{job.report_path}/processed_mini-batches.csv", newline="") as file:

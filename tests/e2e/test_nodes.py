@@ -62,6 +62,10 @@ class Gate:
     def open(self) -> None:
         self.file.touch()
 
+    def runs(self) -> int:
+        """How often run() was called, whatever became of it."""
+        return sum(len(path.read_text()) for path in self.folder.iterdir())
+
     def agents(self) -> set[int]:
         return {int(path.name.removeprefix("started-")) for path in self.folder.iterdir()}
 
@@ -166,6 +170,7 @@ def test_a_draining_agent_ends_what_runs_and_leaves(two: Mesh, tmp_path: Path) -
     assert names(rows) == [path.name for path in paths]
     assert str(leaver.process.pid) in {row.split()[1] for row in rows}
     assert done.progress.retried_attempts == 0
+    assert gate.runs() == 20
 
 
 def test_two_jobs_share_the_slots_of_a_node(mesh: Mesh, tmp_path: Path) -> None:

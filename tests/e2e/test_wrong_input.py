@@ -113,6 +113,19 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     one_sentence(done, REFUSED, str(path))
 
 
+def test_an_output_without_permission_to_write(tmp_path: Path) -> None:
+    """As above, with a mesh that obeys permissions."""
+    write_files(tmp_path / "in", 1, str)
+    (tmp_path / "out").mkdir(mode=0o555)
+    script = write_script(tmp_path, GOOD)
+    paths = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--home", tmp_path / "home")
+    one_sentence(batchmesh("run", script, *paths, prefix=WITHOUT_PRIVILEGE), REFUSED, str(tmp_path / "out"))
+
+
+def test_an_environment_variable_that_no_process_can_have(refused: Refusing) -> None:
+    refused("environment-variable", options=("--environment-variable", "=x"))
+
+
 def test_an_output_that_cannot_be_made(refused: Refusing, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(str(tmp_path / "file" / "out"), output=tmp_path / "file" / "out")

@@ -379,12 +379,6 @@ def test_an_output_that_cannot_be_a_folder_is_refused_with_its_name(storage: Sto
         assert str(output) in refused(errors.OutputUnwritable, storage.reserve, output)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(storage: Storage, tmp_path: Path) -> None:
-    (tmp_path / "output").mkdir(mode=0o555)
-    refused(errors.OutputUnwritable, storage.reserve, tmp_path / "output")
-
-
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_said_to_be_full(storage: Storage) -> None:
     (storage.root / "jobs/j/segments").mkdir(parents=True)

@@ -62,3 +62,16 @@ def test_a_given_source_directory_keeps_the_jobs_data(tmp_path: Path, script: Pa
     assert Submission.prepare(script, tmp_path / "in", tmp_path / "out").source.leave_out
     kept = Submission.prepare("score.py", tmp_path / "in", tmp_path / "out", source_directory=tmp_path)
     assert not kept.source.leave_out
+
+
+@pytest.mark.parametrize("name", ["", "a=b", "a\0b"])
+def test_a_variable_that_no_process_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "s.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    with pytest.raises(SpecRefused, match="environment_variables"):
+        Submission.prepare(tmp_path / "s.py", tmp_path, tmp_path / "out", environment_variables={name: "x"})
+
+
+def test_a_path_that_is_not_utf8_is_named_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    with pytest.raises(SpecRefused, match="name the folder"):
+        Submission.prepare(tmp_path / "s.py", f"{tmp_path}/caf\udce9", tmp_path / "out")

@@ -160,3 +160,12 @@ def test_a_table_with_more_columns_than_a_slice_can_name_is_refused_by_its_name(
     assert isinstance(wide, PlannedMiniBatch)
     assert f"{tmp_path}/wide.csv has more columns" in too_large(wide)
     assert "--input-type files" in too_large(wide)
+
+
+def test_a_named_file_is_what_the_override_says_whatever_its_ending(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    path.write_text("a,b\n1,2\n")
+    (found,) = plan(PlanRequest(inputs=(str(path),), kind="csv"))
+    assert isinstance(found, PlannedMiniBatch)
+    assert found.failure is None
+    assert found.items == 1
