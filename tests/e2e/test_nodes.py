@@ -173,6 +173,30 @@ def test_a_draining_agent_ends_what_runs_and_leaves(two: Mesh, tmp_path: Path) -
     assert gate.runs() == 20
 
 
+def test_what_a_leaving_node_told_last_counts_though_the_disk_is_slow(tmp_path: Path) -> None:
+    paths, gate = write_files(tmp_path / "in", 12, str), Gate(tmp_path)
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    with Mesh(folder, scheduler_options=("--durable-delay", "0.2")) as mesh, Client(mesh.address) as client:
+        job = client.submit(
+            write_script(tmp_path, GATED),
+            tmp_path / "in",
+            tmp_path / "out",
+            mini_batch_size=1,
+            environment_variables=gate.environment,
+        )
+        wait_for(gate.agents, "a run to begin")
+        leaver = mesh.services[-1].process
+        leaver.send_signal(signal.SIGTERM)
+        wait_for(lambda: "DRAINING" in {node.state for node in client.nodes()}, "the node to say that it drains")
+        gate.open()
+        assert leaver.wait(30) == 0
+        mesh.add_agent()
+        done = succeeded(final(client, job.job_id))
+    assert names(lines(done)) == [path.name for path in paths]
+    assert gate.runs() == 12
+
+
 def test_two_jobs_share_the_slots_of_a_node(mesh: Mesh, tmp_path: Path) -> None:
     write_files(tmp_path / "in", 6, str)
     gates = []
