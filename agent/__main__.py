@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import structlog
 
-from batchmesh import address, lifetime, rpc
+from batchmesh import address, lifetime, serving
 from batchmesh import log as logs
 from batchmesh.errors import Refused
 
@@ -124,10 +124,10 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
     node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
     storages = Storages()
     service = AgentService(config, node, storages)
-    server, health = rpc.new_server(service.register, [SERVICE_NAME])
+    server, health = serving.new_server(service.register, [SERVICE_NAME])
     listening = address.with_port(config.listen, _bound(server, config.listen))
     await server.start()
-    await rpc.set_serving(health, [SERVICE_NAME], serving=True)
+    await serving.set_serving(health, [SERVICE_NAME], serving=True)
     clock = asyncio.create_task(service.tick_forever())
     heartbeat = Heartbeat(config, node, config.advertise or listening)
     lifetime.announce(ready_fd, listening)

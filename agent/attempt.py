@@ -99,7 +99,7 @@ class Attempt:
             self.run_ns = self.returned_ns - started_ns
 
     def _length(self, result: Any) -> int:
-        from batchmesh.rows.rendering import result_length
+        from batchmesh.rows.results import result_length
 
         try:
             return result_length(result)

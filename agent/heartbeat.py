@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
-from batchmesh import rpc, status
+from batchmesh import calls, status
 from batchmesh.v1 import scheduler_pb2, scheduler_pb2_grpc
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Heartbeat:
         self._config = config
         self._node = node
         self._address = address
-        self._channel = rpc.open_channel(config.scheduler)
+        self._channel = calls.open_channel(config.scheduler)
         self._scheduler: scheduler_pb2_grpc.SchedulerServiceAsyncStub = scheduler_pb2_grpc.SchedulerServiceStub(
             self._channel
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import structlog
 
-from batchmesh import errors, rpc, status
+from batchmesh import calls, errors, status
 from batchmesh.v1 import storage_pb2
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ class JobLogs:
         while kept.pending:
             if kept.offset is None:
                 kept.offset = await self._append(name, 0, b"")
-            piece = bytes(kept.pending[: rpc.PIECE])
+            piece = bytes(kept.pending[: calls.PIECE])
             kept.offset = await self._append(name, kept.offset, piece)
             del kept.pending[: len(piece)]
 
     async def _append(self, name: str, offset: int, data: bytes) -> int:
         request = storage_pb2.AppendLogRequest(job_id=self._job_id, name=name, offset=offset, data=data)
-        response = await self._storage.AppendLog(request, timeout=rpc.UNARY_DEADLINE)
+        response = await self._storage.AppendLog(request, timeout=calls.UNARY_DEADLINE)
         return response.size
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from batchmesh import errors, rpc, status
+from batchmesh import calls, errors, status
 from batchmesh.v1 import storage_pb2
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Sources:
 
     async def _download(self, storage: Storage, digest: str, path: Path) -> None:
         try:
-            got = await rpc.retried(self._timeout)(_received)(storage, digest, path)
+            got = await calls.retried(self._timeout)(_received)(storage, digest, path)
         except grpc.RpcError as error:
             raise status.from_rpc_error(error, "Storage") from error
         if got != digest:

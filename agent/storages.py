@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchmesh import rpc
+from batchmesh import calls
 from batchmesh.v1 import storage_pb2_grpc
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Storages:
     def at(self, address: str) -> Storage:
         """`address` is host:port or unix:path."""
         if address not in self._stubs:
-            self._channels[address] = rpc.open_channel(address)
+            self._channels[address] = calls.open_channel(address)
             self._stubs[address] = storage_pb2_grpc.StorageServiceStub(self._channels[address])
         return self._stubs[address]
 

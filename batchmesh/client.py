@@ -18,8 +18,8 @@ import grpc
 
 from batchmesh import job as values
 from batchmesh.address import check_address
+from batchmesh.calls import CHANNEL_OPTIONS, PIECE, UNARY_DEADLINE, is_transient, retried
 from batchmesh.errors import MeshUnreachable, SpecRefused
-from batchmesh.rpc import CHANNEL_OPTIONS, PIECE, UNARY_DEADLINE, is_transient, retried
 from batchmesh.source import pack
 from batchmesh.status import from_rpc_error
 from batchmesh.submission import Path, Settings, Submission

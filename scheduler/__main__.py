@@ -12,7 +12,7 @@ import structlog
 from batchmesh import lifetime, log
 from batchmesh.address import check_address, check_free, check_listen, with_port
 from batchmesh.errors import BatchmeshError
-from batchmesh.rpc import new_server, set_serving
+from batchmesh.serving import new_server, set_serving
 from batchmesh.v1 import scheduler_pb2_grpc
 
 from .config import Config

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from batchmesh.calls import open_channel
 from batchmesh.errors import BadName
-from batchmesh.rpc import open_channel
 from batchmesh.v1 import scheduler_pb2
 
 from .events import NodeDraining, NodeJoined, NodeLost

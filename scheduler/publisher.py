@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
+from batchmesh.calls import PIECE, UNARY_DEADLINE, open_channel, retried
 from batchmesh.errors import NoArtifact
-from batchmesh.rpc import PIECE, UNARY_DEADLINE, open_channel, retried
 from batchmesh.status import from_rpc_error
 from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
 

@@ -13,7 +13,7 @@ import grpc
 import structlog
 from grpc import aio
 
-from batchmesh.rpc import MAX_MESSAGE
+from batchmesh.calls import MAX_MESSAGE
 from batchmesh.v1 import agent_pb2, agent_pb2_grpc
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import structlog
 from batchmesh import lifetime, log
 from batchmesh.address import AddressRefused, check_free, check_listen, with_port
 from batchmesh.errors import BatchmeshError, Refused
-from batchmesh.rpc import new_server, set_serving
+from batchmesh.serving import new_server, set_serving
 from batchmesh.v1 import storage_pb2_grpc
 
 from .config import Config

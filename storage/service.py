@@ -7,8 +7,8 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from batchmesh.calls import PIECE
 from batchmesh.errors import CommitRunning, SpecRefused
-from batchmesh.rpc import PIECE
 from batchmesh.v1 import job_pb2, storage_pb2, storage_pb2_grpc
 from batchmesh.version import VERSION
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from batchmesh.rows.columns import Column, Columns, columns_of, schema_bytes
-from batchmesh.rows.rendering import Rendered
+from batchmesh.rows.results import Rendered
 from batchmesh.rows.table import as_strings, kind_of_type, table_of
 
 if TYPE_CHECKING:

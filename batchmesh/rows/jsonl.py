@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmesh.rows.columns import RESULT, Column, Columns, columns_of, join_all, kind_of, plain, schema_bytes, unique
 from batchmesh.rows.columns import text_of as text
-from batchmesh.rows.rendering import Rendered, is_dataframe, result_length
+from batchmesh.rows.results import Rendered, is_dataframe, result_length
 
 if TYPE_CHECKING:
     from typing import BinaryIO

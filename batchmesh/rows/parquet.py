@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batchmesh.rows.rendering import Rendered
+from batchmesh.rows.results import Rendered
 from batchmesh.rows.table import as_strings, kind_of_type, table_of
 
 if TYPE_CHECKING:

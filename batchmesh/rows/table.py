@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchmesh.rows.columns import RESULT, join_all, kind_of, text_of, unique
-from batchmesh.rows.rendering import is_array, is_dataframe, is_series, result_length
+from batchmesh.rows.results import is_array, is_dataframe, is_series, result_length
 
 #: What pyarrow raises for values that are not all of one type it knows.
 _NOT_ARROW = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from batchmesh.rows.rendering import Rendered, is_dataframe, result_length
+from batchmesh.rows.results import Rendered, is_dataframe, result_length
 
 if TYPE_CHECKING:
     from typing import BinaryIO

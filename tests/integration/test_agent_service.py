@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from batchmesh import rpc, status
+from batchmesh import calls, serving, status
 from batchmesh.errors import NodeDraining, NoPool, StreamExists
 from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2, scheduler_pb2, scheduler_pb2_grpc
 from tests.support.agent_node import AgentNode, Stream, agent_node
@@ -285,7 +285,7 @@ class TinyScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         return scheduler_pb2.HeartbeatResponse(storage_address="unix:/nowhere", heartbeat_interval=0.05, lease=1)
 
     async def serve(self, address: str) -> Any:
-        server, _ = rpc.new_server(
+        server, _ = serving.new_server(
             lambda server: scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self, server), []
         )
         server.add_insecure_port(address)
@@ -331,7 +331,7 @@ def test_a_draining_agent_finishes_what_is_open(tmp_path: Path) -> None:
         server = await scheduler.serve(f"unix:{tmp_path}/scheduler")
         async with agent_node(tmp_path) as helper:
             process, announced = start("--scheduler", f"unix:{tmp_path}/scheduler", "--slots", "1")
-            channel = rpc.open_channel(announced["address"])
+            channel = calls.open_channel(announced["address"])
             node = AgentNode("", helper.storage_address, helper.storage, helper.node, helper.service, channel)
             stream = await node.open("job", {"score.py": HELD})
             await stream.run([f"{tmp_path}/1"])
@@ -352,7 +352,7 @@ def test_a_second_signal_ends_the_agent_and_its_workers_at_once(tmp_path: Path) 
     async def story() -> None:
         async with agent_node(tmp_path) as helper:
             process, announced = start("--scheduler", "unix:/nowhere", "--work", str(tmp_path / "other"))
-            channel = rpc.open_channel(announced["address"])
+            channel = calls.open_channel(announced["address"])
             node = AgentNode("", helper.storage_address, helper.storage, helper.node, helper.service, channel)
             stream = await node.open("job", {"score.py": HELD}, 1)
             await stream.run([f"{tmp_path}/1"])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchmesh import errors
+from batchmesh.calls import PIECE
 from batchmesh.client import Client
 from batchmesh.job import JobState, NodeState
-from batchmesh.rpc import PIECE
 from batchmesh.script import split_arguments
 from batchmesh.status import TABLE
 from batchmesh.submission import Submission

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchmesh import rpc
+from batchmesh import calls, serving
 from batchmesh.agent.budget import Budget
 from batchmesh.agent.config import Config
 from batchmesh.agent.job import Node
@@ -186,11 +186,11 @@ async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
     node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
     storages = Storages()
     service = AgentService(config, node, storages)
-    server, _ = rpc.new_server(service.register, [SERVICE_NAME])
+    server, _ = serving.new_server(service.register, [SERVICE_NAME])
     server.add_insecure_port(address)
     await server.start()
     clock = asyncio.create_task(service.tick_forever())
-    channel = rpc.open_channel(address)
+    channel = calls.open_channel(address)
     try:
         yield AgentNode(address, storage_address, storage, node, service, channel)
     finally:

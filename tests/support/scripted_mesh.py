@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from batchmesh.errors import NoJob
-from batchmesh.rpc import SERVER_OPTIONS
+from batchmesh.serving import SERVER_OPTIONS
 from batchmesh.status import to_status
 from batchmesh.v1 import job_pb2, scheduler_pb2, scheduler_pb2_grpc, storage_pb2, storage_pb2_grpc
 

@@ -9,7 +9,7 @@ import tarfile
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from batchmesh import errors, rpc
+from batchmesh import calls, errors, serving
 from batchmesh.v1 import storage_pb2, storage_pb2_grpc
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
     async def serve(self, address: str) -> Any:
         """A started server at `address`."""
         name = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
-        server, _ = rpc.new_server(
+        server, _ = serving.new_server(
             lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(self, server), [name]
         )
         server.add_insecure_port(address)
@@ -63,8 +63,8 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         data = self.artifacts.get(request.digest)
         if data is None:
             raise errors.NoArtifact(f"There is no artifact {request.digest}.")
-        for at in range(0, len(data), rpc.PIECE):
-            yield storage_pb2.ReadArtifactResponse(data=data[at : at + rpc.PIECE])
+        for at in range(0, len(data), calls.PIECE):
+            yield storage_pb2.ReadArtifactResponse(data=data[at : at + calls.PIECE])
 
     async def WriteSegments(
         self, request_iterator: Any, context: Any

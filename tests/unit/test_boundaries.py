@@ -22,7 +22,8 @@ _HEAVY = {
     "tenacity",
     "click",
     "rich",
-    "batchmesh.rpc",
+    "batchmesh.calls",
+    "batchmesh.serving",
     "batchmesh.status",
     "batchmesh.v1",
 }

@@ -7,7 +7,7 @@ from batchmesh.agent.outbox import Outbox
 from batchmesh.agent.pool import Phase, PoolState
 from batchmesh.agent.runner import Result
 from batchmesh.agent.waiting import Attempt
-from batchmesh.rpc import MAX_MESSAGE
+from batchmesh.calls import MAX_MESSAGE
 
 
 def result(attempt_id: int, length: int) -> Result:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from batchmesh.rows.joining import Join, joining_for
-from batchmesh.rows.rendering import counting_renderer, renderer_for, result_length
+from batchmesh.rows.rendering import counting_renderer, renderer_for
+from batchmesh.rows.results import result_length
 
 
 def output(name: str, *results: Any, **settings: Any) -> tuple[bytes, Join]:

@@ -1,4 +1,4 @@
-"""How every service of the mesh is served and called: limits, keepalive, deadlines, retries, health and reflection."""
+"""How every service of the mesh is served: limits, keepalive, errors as statuses, health and reflection."""
 
 from __future__ import annotations
 
@@ -9,65 +9,20 @@ import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from batchmesh.calls import KEEPALIVE, LIMITS
 from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
 from batchmesh.status import to_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-#: No message is larger (bytes); what is longer goes in pieces.
-MAX_MESSAGE = 4 * 2**20
-#: A piece of a longer thing (bytes), with room for the rest of its message.
-PIECE = 2**20
-#: Seconds within which a unary call between services is answered.
-UNARY_DEADLINE = 15.0
-
-_KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-]
-_LIMITS = [("grpc.max_send_message_length", MAX_MESSAGE), ("grpc.max_receive_message_length", MAX_MESSAGE)]
-CHANNEL_OPTIONS: list[tuple[str, Any]] = [
-    *_KEEPALIVE,
-    *_LIMITS,
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.use_local_subchannel_pool", 1),
-]
 SERVER_OPTIONS: list[tuple[str, Any]] = [
-    *_KEEPALIVE,
-    *_LIMITS,
+    *KEEPALIVE,
+    *LIMITS,
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.so_reuseport", 0),
 ]
-
-
-def open_channel(address: str) -> aio.Channel:
-    """A channel of a service to another one. `address` is host:port or unix:path."""
-    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same unary call may be made again: the transport failed, not the work."""
-    return isinstance(error, grpc.RpcError) and getattr(error, "code", lambda: None)() in (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.ABORTED,
-    )
-
-
-def retried(seconds: float) -> Any:
-    """A tenacity decorator for idempotent unary calls: tries again on transport failures for up to `seconds`."""
-    return retry(
-        retry=retry_if_exception(is_transient),
-        stop=stop_after_delay(seconds),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
-        reraise=True,
-    )
 
 
 class _ErrorsToStatuses(aio.ServerInterceptor):
