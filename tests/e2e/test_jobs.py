@@ -53,6 +53,11 @@ def submit_gated(client: Client, tmp_path: Path, **settings: object) -> str:
     return job.job_id
 
 
+def runs_begun(tmp_path: Path) -> int:
+    mark = tmp_path / "mark"
+    return mark.read_text().count("x") if mark.exists() else 0
+
+
 def test_a_cancelled_job_ends_its_runs_and_leaves_its_report_alone(mesh: Mesh, tmp_path: Path) -> None:
     with Client(mesh.address) as client:
         job_id = submit_gated(client, tmp_path)
@@ -235,7 +240,7 @@ def test_a_job_outlives_its_storage(tmp_path: Path) -> None:
         address = mesh.storage.address
         mesh.storage.kill()
         (tmp_path / "gate").touch()
-        wait_for(lambda: (tmp_path / "mark").read_text().count("x") >= 10, "all runs to have begun")
+        wait_for(lambda: runs_begun(tmp_path) >= 10, "all runs to have begun")
         mesh.storage = mesh.start("storage", "--listen", address, "--root", str(folder / "storage"))
         job = succeeded(final(client, job_id))
     assert lines(job) == [f"item-{number:05}.txt" for number in range(10)]

@@ -114,6 +114,9 @@ class Mesh:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Ends the services in order; after a failure it kills them, so that the failure is what is told."""
         for service in reversed(self.services):
-            if service.process.poll() is None:
+            if kind is not None:
+                service.kill()
+            elif service.process.poll() is None:
                 service.end()
