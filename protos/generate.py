@@ -14,7 +14,8 @@ TARGET = PROTOS.parent / "batchmesh" / "v1"
 def generate(into: Path) -> None:
     """Writes messages, services and their typed stubs under `into`."""
     bin_folder = Path(sys.executable).parent
-    outputs = [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    outputs = [f"--{kind}_out={into}" for kind in ("python", "grpc_python")]
+    outputs += [f"--{kind}_out=quiet:{into}" for kind in ("mypy", "mypy_grpc")]
     plugins = [f"--plugin=protoc-gen-{name}={bin_folder}/protoc-gen-{name}" for name in ("mypy", "mypy_grpc")]
     files = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *plugins, *outputs, *files], check=True)
