@@ -59,14 +59,13 @@ FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a job bears and how it is spread. -1 bears everything; 0 nodes or processes means all there are."""
+    """What a job bears and how it is spread. -1 bears everything; 0 nodes means all there are."""
 
     run_max_try: int = 3
     error_threshold: int = 0
     allowed_failed_count: int = -1
     allowed_failed_percent: float = 100.0
     node_count: int = 0
-    processes: int = 0
     #: Seconds without an attempt that ended, while one is open.
     progress_timeout: float = 270.0
     #: Seconds from the job's start to its first planned mini-batch.

@@ -72,7 +72,6 @@ def limits_of(spec: job_pb2.JobSpec) -> Limits:
         allowed_failed_count=spec.allowed_failed_count,
         allowed_failed_percent=spec.allowed_failed_percent,
         node_count=spec.node_count,
-        processes=spec.process_count_per_node,
         progress_timeout=spec.progress_update_timeout,
         first_timeout=spec.first_task_creation_timeout,
         needs_rows=spec.output_action == job_pb2.OUTPUT_ACTION_APPEND_ROW,

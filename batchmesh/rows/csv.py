@@ -3,7 +3,7 @@
 In a single column null is `""`, since an empty line is no row.
 
     worker:  result ─▶ Arrow table ──CsvRenderer──▶ body of whole lines without header, schema = names and kinds
-    storage: CsvJoin ──▶ one header; a body whose columns are the joined ones as it is, others read and written anew
+    storage: CsvWriter ─▶ one header; a body whose columns are the joined ones as it is, others read and written anew
 
 What is no bool, int or float is a quoted string in the file, so only those three and null can need other bytes in a
 joined column.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import csv
 
-from batchmesh.rows.columns import Column, Columns, columns_of, schema_bytes
+from batchmesh.rows.columns import Column, columns_of, schema_bytes
 from batchmesh.rows.results import Rendered
 from batchmesh.rows.table import as_strings, kind_of_type, table_of
 
@@ -54,29 +54,6 @@ def _lines(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     csv.write_csv(pa.Table.from_arrays(texts, names=table.column_names), sink, _NO_HEADER)
     return sink.getvalue()
-
-
-class CsvJoin:
-    """Storage's side: the union of the columns."""
-
-    def __init__(self) -> None:
-        self._columns = Columns()
-
-    def learn(self, schema: bytes) -> bool:
-        """Returns whether the joined columns changed, so that what was written before no longer fits."""
-        return self._columns.learn(columns_of(schema))
-
-    def columns(self) -> list[str]:
-        """Names, in order."""
-        return self._columns.names()
-
-    def joined_to_string(self) -> list[str]:
-        """Names of the columns in which kinds met that do not join."""
-        return self._columns.mixed()
-
-    def writer(self, out: BinaryIO) -> CsvWriter:
-        """Begins the output file."""
-        return CsvWriter(out, self._columns.all())
 
 
 class CsvWriter:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from batchmesh.rows.columns import Columns, columns_of
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchmesh.rows.columns import Column
     from batchmesh.segment import Buffer
 
 
@@ -39,17 +44,37 @@ class Join(Protocol):
         """Begins a file with the columns joined so far."""
 
 
+class _ColumnsJoin:
+    """The union of the columns, as it is for every format whose bodies are text with columns."""
+
+    def __init__(self, writer: Callable[[BinaryIO, list[Column]], RowWriter]) -> None:
+        self._columns = Columns()
+        self._writer = writer
+
+    def learn(self, schema: bytes) -> bool:
+        return self._columns.learn(columns_of(schema))
+
+    def columns(self) -> list[str]:
+        return self._columns.names()
+
+    def joined_to_string(self) -> list[str]:
+        return self._columns.mixed()
+
+    def writer(self, out: BinaryIO) -> RowWriter:
+        return self._writer(out, self._columns.all())
+
+
 def joining_for(append_row_file_name: str) -> Join:
     """The other side of rendering.renderer_for: the same extension picks the same format."""
     extension = os.path.splitext(append_row_file_name)[1].lower()
     if extension == ".csv":
-        from batchmesh.rows.csv import CsvJoin
+        from batchmesh.rows.csv import CsvWriter
 
-        return CsvJoin()
+        return _ColumnsJoin(CsvWriter)
     if extension == ".jsonl":
-        from batchmesh.rows.jsonl import JsonLinesJoin
+        from batchmesh.rows.jsonl import JsonLinesWriter
 
-        return JsonLinesJoin()
+        return _ColumnsJoin(JsonLinesWriter)
     if extension == ".parquet":
         from batchmesh.rows.parquet import ParquetJoin
 

@@ -1,7 +1,7 @@
 """.jsonl: one JSON object a line, each with all columns of the output.
 
 worker:  result ──JsonLinesRenderer──▶ body of whole lines, schema = names and kinds
-storage: JsonLinesJoin ──▶ a body whose columns are the joined ones as it is, others read and written anew
+storage: JsonLinesWriter ─▶ a body whose columns are the joined ones as it is, others read and written anew
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from batchmesh.rows.columns import RESULT, Column, Columns, columns_of, join_all, kind_of, plain, schema_bytes, unique
+from batchmesh.rows.columns import RESULT, Column, columns_of, join_all, kind_of, plain, schema_bytes, unique
 from batchmesh.rows.columns import text_of as text
 from batchmesh.rows.results import Rendered, is_dataframe, result_length
 
@@ -73,29 +73,6 @@ def _lines(columns: dict[str, list[Any]]) -> bytes:
     names = list(columns)
     lines = [_dumps(dict(zip(names, row))) for row in zip(*columns.values())]  # noqa: B905 CPython 3.9
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-class JsonLinesJoin:
-    """Storage's side: the union of the columns."""
-
-    def __init__(self) -> None:
-        self._columns = Columns()
-
-    def learn(self, schema: bytes) -> bool:
-        """Returns whether the joined columns changed, so that what was written before no longer fits."""
-        return self._columns.learn(columns_of(schema))
-
-    def columns(self) -> list[str]:
-        """Names, in order."""
-        return self._columns.names()
-
-    def joined_to_string(self) -> list[str]:
-        """Names of the columns in which kinds met that do not join."""
-        return self._columns.mixed()
-
-    def writer(self, out: BinaryIO) -> JsonLinesWriter:
-        """Begins the output file."""
-        return JsonLinesWriter(out, self._columns.all())
 
 
 class JsonLinesWriter:
