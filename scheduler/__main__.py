@@ -70,7 +70,6 @@ async def serve(config: Config) -> None:
     await server.start()
     ticking = asyncio.create_task(dispatcher.tick())
     starting = asyncio.create_task(_begin(config, store, dispatcher, publisher))
-    starting.add_done_callback(lambda _: None)
     lifetime_end = asyncio.create_task(lifetime.until_asked_to_end())
     await asyncio.wait({starting, lifetime_end}, return_when=asyncio.FIRST_COMPLETED)
     if not lifetime_end.done():

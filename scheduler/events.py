@@ -48,7 +48,6 @@ class MiniBatchesPlanned:
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
     node_id: str
-    slots: int
 
 
 @dataclass(frozen=True, slots=True)

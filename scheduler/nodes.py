@@ -122,7 +122,7 @@ class Nodes:
         )
         self._nodes[node.node_id] = node
         structlog.get_logger().info("node_joined", node=node.node_id, address=node.address, slots=node.slots)
-        self._tell(NodeJoined(node.node_id, node.slots))
+        self._tell(NodeJoined(node.node_id))
         return node
 
     async def _lose(self, node_id: str, why: str) -> None:

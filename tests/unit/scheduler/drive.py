@@ -35,7 +35,7 @@ class Drive:
         self.now = 0.0
         self.commands: list[Command] = []
         for node in nodes:
-            self.tell(NodeJoined(node, 2))
+            self.tell(NodeJoined(node))
         self.tell(JobSubmitted(JOB, limits or Limits()))
 
     @property

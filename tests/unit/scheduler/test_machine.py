@@ -38,7 +38,7 @@ from .drive import JOB, RAISED, Drive, dispatched, of_kind
 def test_a_job_opens_a_pool_on_each_node_and_on_each_that_joins_later() -> None:
     drive = Drive(nodes=("a", "b"))
     assert of_kind(drive.commands, OpenPool) == [OpenPool(JOB, "a"), OpenPool(JOB, "b")]
-    assert drive.tell(NodeJoined("c", 2)) == [OpenPool(JOB, "c")]
+    assert drive.tell(NodeJoined("c")) == [OpenPool(JOB, "c")]
 
 
 def test_at_most_node_count_nodes_serve_a_job() -> None:
@@ -378,7 +378,7 @@ def test_attempt_ids_of_two_starts_never_meet() -> None:
 def test_waiting_for_names_what_holds_a_job_up() -> None:
     drive = Drive(nodes=())
     assert "no node has joined" in waiting_for(drive.job, has_nodes=False)
-    drive.tell(NodeJoined("a", 2))
+    drive.tell(NodeJoined("a"))
     drive.tell(PoolChanged(JOB, "a", PoolPhase.WAITING_FOR_SLOTS))
     assert "slots" in waiting_for(drive.job, has_nodes=True)
     drive.tell(PoolChanged(JOB, "a", PoolPhase.WARMING))

@@ -56,7 +56,7 @@ class World:
         limits = Limits(run_max_try=3, error_threshold=-1, needs_rows=False)
         self.tell(JobSubmitted(JOB, limits))
         for node in NODES:
-            self.tell(NodeJoined(node, 2))
+            self.tell(NodeJoined(node))
 
     @property
     def job(self) -> JobState:
@@ -157,7 +157,7 @@ class World:
             self.tell(NodeLost(node))
 
     def join(self) -> None:
-        self.tell(NodeJoined(self.random.choice(NODES), 2))
+        self.tell(NodeJoined(self.random.choice(NODES)))
 
     def tick(self) -> None:
         self.now += self.random.random()
