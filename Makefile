@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 PROTOS := $(wildcard protos/batchmesh/v1/*.proto)
 
-.PHONY: demo test test-components check fix protos bench up clean
+.PHONY: demo test test-components check fix protos bench chaos up clean
 
 $(VENV)/.ready: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -37,6 +37,10 @@ protos: $(VENV)/.ready
 
 bench: $(VENV)/.ready         ## no-op mini-batches and rows per second, a bare process pool beside them
 	$(BIN)/python benchmarks/bench.py
+
+chaos: $(VENV)/.ready         ## SEED=… FAULTS=…: the decision core in a simulation, then a real mesh whose parts die at random
+	$(BIN)/python -m tests.simulation --events 1000000 $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 up: $(VENV)/.ready
 	$(BIN)/batchmesh up

@@ -20,8 +20,10 @@ import structlog
 
 from batchmesh import address, lifetime, serving
 from batchmesh import log as logs
+from batchmesh.amount import in_bytes
 from batchmesh.errors import Refused
 
+from . import groups, life
 from .budget import Budget
 from .config import Config
 from .heartbeat import Heartbeat
@@ -68,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", default=Config.listen, metavar="HOST:PORT|unix:PATH")
     parser.add_argument("--advertise", metavar="HOST:PORT", help="address the scheduler calls; default: --listen")
     parser.add_argument("--slots", type=_positive, default=os.cpu_count() or 1, help="live workers; default: the cores")
+    parser.add_argument(
+        "--worker-memory",
+        type=in_bytes,
+        default=Config.worker_memory,
+        metavar="SIZE",
+        help="what each worker may use with all that it starts, such as 2GB; default: all workers together 95%% of the "
+        "node's memory",
+    )
     parser.add_argument("--work", type=Path, help="folder for caches; default: a fresh one, removed at the end")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this host without TLS")
     parser.add_argument("--drain-timeout", type=float, default=Config.drain_timeout, metavar="SECONDS")
@@ -94,13 +104,14 @@ def _config(options: argparse.Namespace, work: Path) -> Config:
         advertise=options.advertise or "",
         node_id=f"{name}-{uuid4().hex[:8]}",
         slots=options.slots,
+        worker_memory=options.worker_memory,
         drain_timeout=options.drain_timeout,
     )
 
 
 @contextlib.contextmanager
 def _work_folder(given: Path | None) -> Iterator[Path]:
-    """The folder, locked for this agent and without pools of an earlier life; a fresh one goes at the end."""
+    """The folder, locked for this agent and without what an earlier life left; a fresh one goes at the end."""
     try:
         work = Path(tempfile.mkdtemp(prefix="batchmesh-agent-")) if given is None else given.absolute()
         work.mkdir(parents=True, exist_ok=True)
@@ -112,6 +123,7 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise WorkRefused(f"Another agent works in {work}; give each its own --work folder.") from None
+        groups.end_recorded(work)
         shutil.rmtree(work / "pools", ignore_errors=True)
         try:
             yield work
@@ -129,7 +141,7 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
     await server.start()
     await serving.set_serving(health, [SERVICE_NAME], serving=True)
     clock = asyncio.create_task(service.tick_forever())
-    heartbeat = Heartbeat(config, node, config.advertise or listening)
+    heartbeat = Heartbeat(config, node, config.advertise or listening, life.begin(config.work, config.node_id))
     lifetime.announce(ready_fd, listening)
     log.info("serving", address=listening, node=config.node_id, slots=config.slots)
     await lifetime.until_asked_to_end()
@@ -138,6 +150,8 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
     if ended_well:
         await server.stop(1.0)
         await heartbeat.leave()
+        life.end(config.work)
+        await service.end_jobs()
         await node.pools.end_all()
         await storages.close()
     node.pools.kill_all()

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
+from os.path import exists
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchmesh.data.slices import UnreadableSlice
+from batchmesh.data.slices import UnreadableSlice, shown
 
 from . import frames
 from .entry import Context, EntryScript, failure_of, log_beside
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchmesh.rows.rendering import Renderer
 
 
@@ -59,7 +62,7 @@ class Attempt:
         """The frame of its rows. Errors: Failed, for whatever the user's code or data did."""
         fields, items, unreadable = self._read()
         count = len(items)
-        result = [] if unreadable and not count else self._run(script, items)
+        result = [] if unreadable and not count else self._run(script, items, fields.get("files", ()))
         self._word.say(self._sequence, frames.RENDERING)
         results = self._length(result)
         self.succeeded = min(results, count)
@@ -81,9 +84,11 @@ class Attempt:
             raise Failed(frames.Failure(frames.Kind.READ_FAILED, sentence)) from None
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
             raise Failed(failure_of(frames.Kind.READ_FAILED, "Reading the items", error)) from None
+        if batch.lone:
+            self._word.call(self._sequence, batch.lone)
         return fields, batch.items, batch.failures
 
-    def _run(self, script: EntryScript, items: Any) -> Any:
+    def _run(self, script: EntryScript, items: Any, paths: Sequence[str]) -> Any:
         self.started_us = time_ns() // 1000
         started_ns = monotonic_ns()
         self._word.write(self._sequence, frames.RUNNING, started_ns)
@@ -93,7 +98,8 @@ class Attempt:
                     return script.run(items)
                 return script.run(items, Context({}, self._mini_batch.number, None))
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
-            raise Failed(failure_of(frames.Kind.RUN_RAISED, "run()", error)) from None
+            failure = failure_of(frames.Kind.RUN_RAISED, "run()", error)
+            raise Failed(failure._replace(message=failure.message + _gone(paths))) from None
         finally:
             self.returned_ns = monotonic_ns()
             self.run_ns = self.returned_ns - started_ns
@@ -157,3 +163,12 @@ class Attempt:
                 )
             )
         return b"".join(lines)
+
+
+def _gone(paths: Sequence[str]) -> str:
+    """What to add to the sentence of a run() that failed, if files that it was given are not there."""
+    gone = [path for path in paths if not exists(path)]
+    if not gone:
+        return ""
+    others = f" and {len(gone) - 1:,} more of its files are" if len(gone) > 1 else " is"
+    return f" ({shown(gone[0])}{others} not there any more)"

@@ -20,9 +20,10 @@ class Budget:
     def full(self) -> bool:
         return self.used >= self._limit
 
-    def fits(self, size: int) -> bool:
-        """Whether `size` bytes more are within the bound; anything fits when nothing else is held."""
-        return not self.used or self.used + size <= self._limit
+    def fits(self, size: int, coming: int) -> bool:
+        """Whether `size` bytes more are within the bound, beside those that come already; alone, anything fits."""
+        held = self.used + coming
+        return not held or held + size <= self._limit
 
     def add(self, size: int) -> None:
         self.used += size

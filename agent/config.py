@@ -27,6 +27,11 @@ class Config:
     node_id: str = "node"
     #: Live workers over all jobs, default the machine's cores. Too many: memory runs out; too few: cores idle.
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    #: What one worker may use with all that it has started; 0 is no limit of its own. Too low: sound mini-batches fail.
+    worker_memory: int = 0
+    #: What all workers together may use, else the largest is ended; 0 is 95 % of the node's memory, or of the control
+    #: group's limit. Without it the kernel chooses whom to end, and may choose the agent.
+    node_memory: int = 0
     #: How long a SIGTERM leaves open attempts. Too short: their tries begin anew elsewhere.
     drain_timeout: float = 60.0
     #: How long an idle pool stays warm. Too long: idle models hold memory; too short: each job pays init() again.
@@ -43,6 +48,9 @@ class Config:
     pause_threshold: float = 0.5
     #: Results not yet durable, over all jobs; beyond it workers wait. Without it a slow disk fills the memory.
     unacknowledged_bytes: int = 64 * 2**20
+    #: How long storage may take to make a message of results durable before it is sent again on another stream. Without
+    #: it a storage that is alive and answers nothing holds a job up forever; too short: results are sent many times.
+    acknowledgement_timeout: float = 60.0
     #: The largest result of one mini-batch; it is held in memory once.
     max_result_bytes: int = 2**30
     #: Source folders kept for later jobs; those in use stay whatever their size. Without it the disk fills.

@@ -3,6 +3,7 @@
     agent ──SETUP, JOB, RUN (many mini-batches), END──▶ worker        one inherited socketpair, non-blocking
     agent ◀──READY, INIT_FAILED, RESULTS (many)──────── worker
     agent ◀══(sequence, phase, since)══════════════════ worker        shared memory, written before each step
+    agent ◀══(sequence, name)══════════════════════════ worker        shared memory, before the run() of a lone item
     agent ══(recalled: from, to)═══════════════════════▶ worker        shared memory, read before each mini-batch
 
 Mini-batches carry no number on the wire: both sides count them from 1 in the life of one worker, and answers come in
@@ -57,6 +58,7 @@ class Kind(IntEnum):
     BAD_RESULT = 7
     ENVIRONMENT = 10
     NOT_STARTED = 15
+    OUT_OF_MEMORY = 17
 
 
 class Failure(NamedTuple):
@@ -84,6 +86,9 @@ SENDING = 4
 #: Bytes of the shared memory.
 WORD_SIZE = 4096
 _PHASE_BITS = 3
+#: Where the name of a lone item begins, and the bytes that it may have; of a longer one the end is kept.
+_NAME = 64
+NAME_SIZE = 2048
 
 
 class Moment(NamedTuple):
@@ -115,6 +120,19 @@ class Word:
             first, since = self._cells[0], self._cells[1]
             if self._cells[0] == first and self._cells[1] == since:
                 return Moment(first >> _PHASE_BITS, first & (1 << _PHASE_BITS) - 1, since)
+
+    def call(self, sequence: int, name: str) -> None:
+        """The one item of a mini-batch. Its sequence goes last: what stands here of another one says nothing."""
+        encoded = name.encode("utf-8", "backslashreplace")[-NAME_SIZE:]
+        self._memory[_NAME : _NAME + len(encoded)] = encoded
+        self._cells[5] = len(encoded)
+        self._cells[4] = sequence
+
+    def called(self, sequence: int) -> str:
+        """The name of the mini-batch's one item; "" if it has several, or none that is known."""
+        if self._cells[4] != sequence:
+            return ""
+        return self._memory[_NAME : _NAME + min(self._cells[5], NAME_SIZE)].decode("utf-8", "replace")
 
     def recall(self, first: int, last: int) -> None:
         """The agent's only word: mini-batches `first` to `last` are not to be begun."""

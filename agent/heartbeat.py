@@ -28,17 +28,19 @@ log = structlog.get_logger()
 class Heartbeat:
     """Sends heartbeats until it leaves. An absent scheduler is asked again forever: it may be starting."""
 
-    def __init__(self, config: Config, node: Node, address: str) -> None:
-        """`address` is where the scheduler reaches this agent."""
+    def __init__(self, config: Config, node: Node, address: str, replaces: str = "") -> None:
+        """`address` is where the scheduler reaches this agent; `replaces` the node that had its work folder before."""
         self._config = config
         self._node = node
         self._address = address
+        self._replaces = replaces
         self._channel = calls.open_channel(config.scheduler)
         self._scheduler: scheduler_pb2_grpc.SchedulerServiceAsyncStub = scheduler_pb2_grpc.SchedulerServiceStub(
             self._channel
         )
         self._now = asyncio.Event()
         self._leaving = False
+        self._deadline = _DEADLINE
         self._task = asyncio.create_task(self._run())
         #: host:port or unix:path of the mesh's storage; empty until the scheduler has answered once.
         self.storage_address = ""
@@ -58,19 +60,23 @@ class Heartbeat:
         await self._channel.close()
 
     async def _run(self) -> None:
-        backoff, joined = _BACKOFF_FIRST, False
+        backoff, last, joined = _BACKOFF_FIRST, _BACKOFF_LAST, False
         while not self._leaving:
             try:
                 response = await self._beat(leaving=False)
             except grpc.RpcError as error:
                 level = log.warning if joined else log.info
                 level("scheduler_unreachable", error=str(status.from_rpc_error(error, "The scheduler")))
-                wait, backoff, joined = backoff, min(_BACKOFF_LAST, backoff * 2), False
+                wait, backoff, joined = backoff, min(last, backoff * 2), False
             else:
                 self.storage_address = response.storage_address
                 if not joined:
                     log.info("joined", scheduler=self._config.scheduler, storage=response.storage_address)
-                wait, backoff, joined = response.heartbeat_interval or _BACKOFF_LAST, _BACKOFF_FIRST, True
+                # A scheduler that comes back hears of its nodes before leases end, however short these are.
+                wait = response.heartbeat_interval or _BACKOFF_LAST
+                last = min(_BACKOFF_LAST, wait)
+                self._deadline = min(_DEADLINE, max(1.0, response.lease / 3))
+                backoff, joined = _BACKOFF_FIRST, True
             await self._woken_within(wait * random.uniform(0.9, 1.0))  # noqa: S311 spread, not secrecy
 
     async def _woken_within(self, seconds: float) -> None:
@@ -86,5 +92,6 @@ class Heartbeat:
             workers=self._node.pools.workers,
             draining=self._node.draining,
             leaving=leaving,
+            replaces=self._replaces,
         )
-        return await self._scheduler.Heartbeat(request, timeout=_DEADLINE)
+        return await self._scheduler.Heartbeat(request, timeout=self._deadline)

@@ -1,14 +1,17 @@
-"""One job served on this node, for as long as the scheduler's stream lasts.
+"""One job that this node serves, whichever streams lead to it: from its first OpenPool until it is given back.
 
-    stream ──Dispatch──▶ line ──▶ runners ──results──▶ uploader ──durable──▶ outbox ──Outcomes──▶ stream
-                                     └──────credits────────────────────────────┘
+    Attachment ──Dispatch──▶ line ──▶ runners ──results──▶ uploader ──durable──▶ outbox ──Outcomes──▶ Attachment
+                                         └──────credits─────────────────────────────────────────────▶ Attachment
 
-The service reads the stream and calls dispatch(), abort(), end_all() and half_close(); responses() is what it sends.
+Without an attachment it goes on with what it has for one lease of the scheduler's: no run() is killed because a
+connection was cut or a scheduler was started again. It ends when that lease is over, when it is asked to, or when
+everything that it had was told and acknowledged and nothing more is to come.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,16 +19,16 @@ import structlog
 
 from batchmesh import errors
 
+from .attachment import Attachment
 from .frames import Failure, Kind
 from .logs import JobLogs
-from .outbox import Outbox, Response
+from .outbox import Outbox, held_response
 from .pool import Phase, PoolState
 from .uploader import PAUSE_ALL_BUSY, PAUSE_SOME_BUSY, Uploader
 from .waiting import Attempt, Line
-from .window import credits_to_return
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .budget import Budget
     from .config import Config
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from .runner import Death, Result, Runner
     from .sources import Sources
     from .storages import Storage
+    from .waiting import Held
 
 log = structlog.get_logger()
 
@@ -49,90 +53,106 @@ class Node:
     budget: Budget
     #: It finishes what it has and asks for nothing new.
     draining: bool = False
-    #: Job streams so far; makes segment names unique.
-    streams: int = 0
+    #: Jobs so far; makes segment names unique.
+    jobs: int = 0
 
 
-class JobStream:
-    """The state of one RunMiniBatches call. Lives on the event loop."""
+class Job:
+    """What this node has of one job. Lives on the event loop."""
 
-    def __init__(self, node: Node, storage: Storage, opening: Opening) -> None:
-        node.streams += 1
+    def __init__(self, node: Node, storage: Storage, opening: Opening, over: Callable[[Job], None]) -> None:
+        """`over` is called once when nothing of it is left here."""
+        node.jobs += 1
         self.job_id = opening.job_id
+        self.opening = opening
+        #: Attempts that wait or run.
         self.open: dict[int, Attempt] = {}
+        self.outbox = Outbox()
         self._node = node
         self._storage = storage
-        self._opening = opening
+        self._over = over
         self._line = Line()
-        self._granted = 0
         self._pool: Pool | None = None
-        self._outbox = Outbox()
         self._told = PoolState(Phase.PREPARING)
-        self._wake = asyncio.Event()
-        self._answered = asyncio.Event()
-        self._half_closed = False
-        self._done = False
+        self._held_up = ""
+        self._attachment: Attachment | None = None
+        self._lease_ns = 0
+        #: Monotonic nanosecond at which the lease ends, while no stream leads here.
+        self._until_ns = 0
+        self._ending: asyncio.Task[None] | None = None
         self._log = log.bind(job=self.job_id)
+        segment = f"{node.config.node_id}-{node.jobs}"
+        patience = node.config.acknowledgement_timeout
         self._uploader = Uploader(
-            storage, self.job_id, f"{node.config.node_id}-{node.streams}", node.budget, self._on_durable, self._pause
+            storage, self.job_id, segment, node.budget, self._on_durable, self._pause, self._on_held_up, patience
         )
         self._logs = JobLogs(storage, self.job_id, node.config.node_id, node.config.log_bytes)
         self._shipping = asyncio.create_task(self._logs.ship_every(node.config.log_interval))
         self._preparing = asyncio.create_task(self._prepare())
         node.budget.subscribe(self._on_room)
+
+    # The streams that lead here.
+
+    def attach(self, lease: float) -> Attachment:
+        """A stream has come; it takes the place of an older one. `lease` is in seconds."""
+        if self._attachment is not None:
+            self._attachment.end()
+        self._lease_ns = int(lease * 1e9)
+        self._attachment = Attachment(self, held_response(self._held()))
+        self.outbox.tell_again()
         self._say(self._told)
+        return self._attachment
 
-    # The stream's two directions.
+    def detach(self, attachment: Attachment) -> None:
+        """A stream has ended, unasked unless the job has ended; an older one than the present one does not count."""
+        if self._attachment is not attachment:
+            return
+        self._attachment = None
+        if self._ending is None:
+            self._until_ns = time.monotonic_ns() + self._lease_ns
+            self._log.warning("detached", open=len(self.open), lease=self._lease_ns / 1e9)
 
-    def half_close(self) -> None:
-        """The scheduler has no more: what is open is answered, then the stream ends."""
-        self._half_closed = True
-        self._finishing = asyncio.create_task(self._finish())
+    @property
+    def attached(self) -> bool:
+        """A stream leads here."""
+        return self._attachment is not None
 
-    async def responses(self) -> AsyncIterator[Response]:
-        """Everything that came up while the last response was on its way goes in the next."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while (response := self._next_response()) is not None:
-                yield response
-            if self._done:
-                return
+    @property
+    def ending(self) -> bool:
+        """It takes no more; a stream that comes for the same job finds nothing of it."""
+        return self._ending is not None
 
-    async def close(self) -> None:
-        """The stream is over. One that broke ends its open attempts; their workers are killed, the others stay warm."""
-        if not self._done:
-            self._done = True
-            self.end_all()
-            self._uploader.abandon()
-            await self._leave_pool()
-        self._node.budget.unsubscribe(self._on_room)
-        self._logs.stop()
+    @property
+    def done(self) -> bool:
+        """Nothing is open here, everything is durable, told and acknowledged."""
+        return not self.open and self._uploader.empty and self.outbox.settled
 
     @property
     def idle(self) -> bool:
-        """Nothing is open here and nothing is left to tell."""
-        return not self.open and not self._outbox and self._uploader.empty
+        """Done, and not about to end either."""
+        return self.done and not self.ending
 
-    def _next_response(self) -> Response | None:
-        returned = self._credits(leaving=bool(self._outbox))
-        if not returned and not self._outbox:
-            return None
-        response = self._outbox.take()
-        response.credits = returned
-        self._granted += returned
-        return response
-
-    def _credits(self, *, leaving: bool) -> int:
-        if self._pool is None or self._half_closed or self._node.draining:
+    @property
+    def target(self) -> int:
+        """How many mini-batches it would have here: 1 running with each worker, and those that wait."""
+        if self._pool is None or self.ending or self._node.draining:
             return 0
-        targets = sum([1 + each.window.waiting for each in self._pool.ready])
-        return credits_to_return(targets, len(self.open), self._granted, leaving=leaving)
+        return sum([1 + each.window.waiting for each in self._pool.ready])
+
+    def _held(self) -> Iterator[Held]:
+        for each in self.open.values():
+            yield each.attempt_id, each.mini_batch, each.part
+        yield from self._uploader.held()
+        yield from self.outbox.held()
+
+    def _wake(self) -> None:
+        if self._attachment is not None:
+            self._attachment.wake()
 
     def _say(self, state: PoolState) -> None:
         self._told = state
-        self._outbox.set_state(state)
-        self._wake.set()
+        self.outbox.set_state(state, self._held_up)
+        self._wake()
 
     def _say_failed(self, why: str) -> None:
         self._log.warning("no_pool", error=why)
@@ -142,7 +162,7 @@ class JobStream:
 
     async def _prepare(self) -> None:
         """Fetches the source and takes a pool; PHASE_FAILED if that cannot be."""
-        digest = self._opening.key.source_digest
+        digest = self.opening.key.source_digest
         try:
             source = await self._node.sources.hold(self._storage, digest)
         except (errors.BatchmeshError, OSError) as error:
@@ -153,21 +173,19 @@ class JobStream:
             self._say_failed(f"The source could not be prepared: {type(error).__name__}: {error}")
             return
         try:
-            if not self._done:
-                self._pool = self._node.pools.serve(self, self._opening.key, source, self._opening.processes)
+            if not self.ending:
+                self._pool = self._node.pools.serve(self, self.opening.key, source, self.opening.processes)
         except OSError as error:
             self._say_failed(f"The pool's folders could not be made: {error}.")
         finally:
             self._node.sources.release(digest)
 
-    def dispatch(self, mini_batches: Iterable[tuple[int, int, int, bytes, int]]) -> None:
-        """Attempt, mini-batch, try number, payload and affinity of each."""
-        count = -len(self.open)
+    def dispatch(self, mini_batches: Iterable[tuple[int, int, int, bytes, int, int]]) -> None:
+        """Attempt, mini-batch, try number, payload, affinity and part of each."""
         for fields in mini_batches:
             attempt = Attempt(*fields)
             self.open[attempt.attempt_id] = attempt
             self._line.append(attempt)
-        self._granted = max(0, self._granted - count - len(self.open))
         if self._pool is not None and self._pool.failure is not None:
             self._give_back_line("The node's workers have failed.")
         self._pump()
@@ -195,13 +213,13 @@ class JobStream:
     # What the pool tells.
 
     def setup_message(self) -> bytes:
-        return self._opening.job_message
+        return self.opening.job_message
 
     def may_receive(self, size: int) -> bool:
-        return self._node.budget.fits(size)
+        return self._node.budget.fits(size, self._node.pools.incoming)
 
     def on_pool_changed(self) -> None:
-        if self._pool is None or self._done:
+        if self._pool is None or self.ending:
             return
         state = self._pool.state()
         if state != self._told:
@@ -222,17 +240,14 @@ class JobStream:
             for each in wanted:
                 if each.kind:
                     times = (each.started_us, each.run_us, each.elapsed_us)
-                    self._outbox.add_failed(
-                        each.attempt.attempt_id, Failure.decoded(bytes(each.frame)), each.process, times
-                    )
-            self._wake.set()
+                    self.outbox.add_failed(each.attempt, Failure.decoded(bytes(each.frame)), each.process, times)
+            self._wake()
         self._pump()
-        if self._credits(leaving=False):
-            self._wake.set()
+        if self._attachment is not None:
+            self._attachment.wake_for_credits()
         if not self.open:
             self._logs.soon()
             self._uploader.hurry()
-            self._answered.set()
 
     def on_death(self, runner: Runner, death: Death) -> None:
         self._line.forget(runner.number)
@@ -241,11 +256,9 @@ class JobStream:
             failure = death.failure or Failure(Kind.NOT_STARTED, "It was ended as asked.")
             about = {"attempt": culprit.attempt_id, "mini_batch": culprit.mini_batch, "process": runner.number}
             self._log.warning("attempt_failed", **about, error=failure.message)
-            self._outbox.add_failed(culprit.attempt_id, failure, runner.number, death.times)
+            self.outbox.add_failed(culprit, failure, runner.number, death.times)
         self.on_given_back(death.unanswered)
-        self._wake.set()
-        if not self.open:
-            self._answered.set()
+        self._wake()
 
     def on_given_back(self, attempts: list[Attempt]) -> None:
         """Mini-batches that their worker has not begun and will not: they go elsewhere, at no cost."""
@@ -255,21 +268,36 @@ class JobStream:
         self._line.put_back(wanted)
 
     def tick(self, now_ns: int, pause_ns: int) -> None:
-        """Ends workers that overstayed a limit of this job; what waits behind a long run() goes elsewhere."""
+        """Ends workers that overstayed a limit of this job; what waits behind a long run() goes elsewhere.
+
+        And ends the job that the scheduler has not asked for within its lease; an agent that was itself paused could
+        not hear it.
+        """
+        if self._attachment is None and not self.ending:
+            self._until_ns += pause_ns
+            if now_ns > self._until_ns:
+                self.lose_scheduler("no stream has come within its lease")
+                return
         runners = list(self._pool.runners) if self._pool is not None else []
+        for runner in runners:
+            runner.go_on_receiving()  # what it waited for may have died on its way
         for runner in runners if len(runners) > 1 else ():
             self.on_given_back(runner.recall(now_ns))
         self._pump()
         for runner in runners:
-            overdue = runner.overstay(now_ns, pause_ns, self._opening.limits)
+            overdue = runner.overstay(now_ns, pause_ns, self.opening.limits)
             if overdue is not None:
                 runner.kill_for(*overdue)
 
     # The way out.
 
     def _on_durable(self, segment: str, offset: int, results: list[Result]) -> None:
-        self._outbox.add_durable(segment, offset, results)
-        self._wake.set()
+        self.outbox.add_durable(segment, offset, results)
+        self._wake()
+
+    def _on_held_up(self, why: str) -> None:
+        self._held_up = why
+        self._say(self._told)
 
     def _pause(self) -> float:
         runners = self._pool.ready if self._pool is not None else []
@@ -278,19 +306,45 @@ class JobStream:
             return 0.0
         return PAUSE_ALL_BUSY if busy == len(runners) else PAUSE_SOME_BUSY
 
-    async def _finish(self) -> None:
-        """After the half-close: answer what is open, make it durable, end the pool where it must, ship the logs."""
-        while self.open:
-            self._answered.clear()
-            await self._answered.wait()
-        await self._uploader.finish()
-        if self._done:
-            return
-        await self._leave_pool()
-        self._logs.stop()
-        await self._shipping
-        self._done = True
-        self._wake.set()
+    # Its end.
+
+    def lose_scheduler(self, why: str) -> None:
+        """Ends what is open here as nobody waits for it any more."""
+        self._log.warning("scheduler_lost", why=why, open=len(self.open))
+        if self._attachment is not None:
+            self._attachment.end()
+        self.end_all()
+
+    def end_all(self) -> asyncio.Task[None]:
+        """Ends the job here and now: attempts that are open are killed, and nothing of them is told. As end()."""
+        self.open.clear()
+        self._line.clear()
+        self.outbox.drop_outcomes()
+        for runner in self._pool.runners if self._pool is not None else ():
+            if runner.busy:
+                runner.kill()
+        return self.end()
+
+    def end(self) -> asyncio.Task[None]:
+        """Ends the job here, of which nothing is open any more.
+
+        Its stream ends with the returned task, when the pool is given back and the logs are with storage.
+        """
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+            self._uploader.end()
+        return self._ending
+
+    async def _end(self) -> None:
+        try:
+            await self._leave_pool()
+            self._node.budget.unsubscribe(self._on_room)
+            self._logs.stop()
+            await self._shipping
+        finally:
+            if self._attachment is not None:
+                self._attachment.end()
+            self._over(self)
 
     async def _leave_pool(self) -> None:
         """A pool of a summary_only job ends with it, after shutdown() has written what it writes."""
@@ -300,19 +354,9 @@ class JobStream:
             return
         for each in pool.runners:
             each.drain_output()
-        await self._node.pools.give_back(pool, keep=not self._opening.summary_only)
+        await self._node.pools.give_back(pool, keep=not self.opening.summary_only)
 
     # Attempts that are not to be.
-
-    def end_all(self) -> None:
-        """Ends all open attempts and answers none."""
-        self.open.clear()
-        self._line.clear()
-        self._outbox.drop_outcomes()
-        for runner in self._pool.runners if self._pool is not None else ():
-            if runner.busy:
-                runner.kill()
-        self._answered.set()
 
     def abort(self, attempt_ids: Iterable[int]) -> None:
         for attempt_id in attempt_ids:
@@ -333,10 +377,8 @@ class JobStream:
     def _give_back(self, attempt: Attempt, why: str) -> None:
         """Answers an attempt that has not begun; what its worker may still say of it is dropped."""
         del self.open[attempt.attempt_id]
-        self._outbox.add_failed(attempt.attempt_id, Failure(Kind.NOT_STARTED, why))
-        self._wake.set()
-        if not self.open:
-            self._answered.set()
+        self.outbox.add_failed(attempt, Failure(Kind.NOT_STARTED, why))
+        self._wake()
 
 
 def _load(runner: Runner) -> int:

@@ -96,9 +96,12 @@ class JobLogs:
                 try:
                     await self._ship_one(name, kept)
                 except grpc.RpcError as error:
-                    log.warning("log_not_shipped", job=self._job_id, log=name, error=str(status.from_rpc_error(error)))
-                    if isinstance(status.from_rpc_error(error), errors.LogFull):
+                    cause = status.from_rpc_error(error)
+                    log.warning("log_not_shipped", job=self._job_id, log=name, error=str(cause))
+                    if isinstance(cause, errors.LogFull):
                         kept.pending.clear()
+                    if isinstance(cause, errors.Gap):  # storage has lost the end of it: it is asked for its size again
+                        kept.offset = None
 
     async def _ship_one(self, name: str, kept: _Log) -> None:
         while kept.pending:

@@ -22,6 +22,8 @@ class Opening(NamedTuple):
     """One job's wishes."""
 
     job_id: str
+    #: Tells it from a job of the same id that was deleted, and from itself before it was resumed.
+    life: int
     storage_address: str
     #: Workers wanted on this node.
     processes: int
@@ -40,6 +42,7 @@ def understood(opened: agent_pb2.OpenPool, slots: int, max_result_bytes: int) ->
     processes = opened.processes or slots
     return Opening(
         job_id=opened.job_id,
+        life=opened.life,
         storage_address=opened.storage_address,
         processes=processes,
         summary_only=summary_only,

@@ -1,4 +1,12 @@
-"""What is to be told to the scheduler: gathered while the last response is on its way, and joined into the next."""
+"""What is to be told to the scheduler: gathered while the last response is on its way, and joined into the next.
+
+    add ──▶ untold ──take()──▶ unacknowledged ──acknowledge()──▶ gone
+              ▲                      │
+              └──── tell_again() ────┘  on another stream
+
+It has no bound of its own: what lies here is open at the scheduler, which keeps a bounded number of mini-batches of a
+job open and counts each until its outcome is durable, so that it sends no more behind those.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from batchmesh.v1 import agent_pb2, job_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from .frames import Failure
     from .pool import PoolState
     from .runner import Result
+    from .waiting import Attempt, Held
 
 Response = agent_pb2.RunMiniBatchesResponse
 #: Outcomes in one response (about 60 bytes each), and bytes of failures, so that it stays below the limit of a message.
@@ -19,6 +30,8 @@ _FAILURE_BYTES = 2 * 2**20
 
 
 class _Row(NamedTuple):
+    """The columns of Outcomes, in their order, and what else Held says of an attempt."""
+
     attempt_id: int
     offset: int
     length: int
@@ -29,6 +42,20 @@ class _Row(NamedTuple):
     started_us: int
     run_us: int
     elapsed_us: int
+    mini_batch: int
+    part: int
+
+
+class _Told(NamedTuple):
+    """The outcomes of one response, kept until they are acknowledged."""
+
+    segment: str
+    durable: list[_Row]
+    failed: list[tuple[_Row, Failure]]
+
+    @property
+    def rows(self) -> list[_Row]:
+        return self.durable + [row for row, _ in self.failed] if self.failed else self.durable
 
 
 class Outbox:
@@ -37,18 +64,28 @@ class Outbox:
     def __init__(self) -> None:
         self._durable: deque[tuple[str, list[_Row]]] = deque()
         self._failed: deque[tuple[_Row, Failure]] = deque()
-        self._state: PoolState | None = None
+        self._state: tuple[PoolState, str] | None = None
+        self._told: deque[_Told] = deque()
+        #: Responses that were acknowledged on this stream.
+        self._acknowledged = 0
 
     def __bool__(self) -> bool:
+        """Whether there is something to tell."""
         return bool(self._durable or self._failed or self._state)
+
+    @property
+    def settled(self) -> bool:
+        """Every outcome was told and acknowledged."""
+        return not (self._durable or self._failed or self._told)
 
     def add_durable(self, segment: str, offset: int, results: list[Result]) -> None:
         """Results whose frames lie end to end in `segment` from `offset` on."""
         rows = []
         for each in results:
+            attempt = each.attempt
             rows.append(
                 _Row(
-                    each.attempt.attempt_id,
+                    attempt.attempt_id,
                     offset,
                     each.length,
                     each.rows,
@@ -58,6 +95,8 @@ class Outbox:
                     each.started_us,
                     each.run_us,
                     each.elapsed_us,
+                    attempt.mini_batch,
+                    attempt.part,
                 )
             )
             offset += each.length
@@ -67,39 +106,77 @@ class Outbox:
             self._durable.append((segment, rows))
 
     def add_failed(
-        self, attempt_id: int, failure: Failure, process: int = 0, times: tuple[int, int, int] = (0, 0, 0)
+        self, attempt: Attempt, failure: Failure, process: int = 0, times: tuple[int, int, int] = (0, 0, 0)
     ) -> None:
         """`times`: unix microseconds at which run() began, microseconds in run(), microseconds in all."""
-        self._failed.append((_Row(attempt_id, 0, 0, 0, 0, 0, process, *times), failure))
+        row = _Row(attempt.attempt_id, 0, 0, 0, 0, 0, process, *times, attempt.mini_batch, attempt.part)
+        self._failed.append((row, failure))
 
-    def set_state(self, state: PoolState) -> None:
-        self._state = state
+    def set_state(self, state: PoolState, held_up: str = "") -> None:
+        """`held_up` is why storage takes no results; empty when it does."""
+        self._state = (state, held_up)
 
     def drop_outcomes(self) -> None:
         """Nobody waits for them any more."""
         self._durable.clear()
         self._failed.clear()
+        self._told.clear()
 
-    def take(self) -> agent_pb2.RunMiniBatchesResponse:
+    def held(self) -> Iterator[Held]:
+        """The attempts whose outcomes are not acknowledged."""
+        for _, rows in self._durable:
+            yield from map(_held, rows)
+        for row, _ in self._failed:
+            yield _held(row)
+        for told in self._told:
+            yield from map(_held, told.rows)
+
+    def tell_again(self) -> None:
+        """A stream begins: what was not acknowledged on the last one is told first."""
+        self._acknowledged = 0
+        while self._told:
+            told = self._told.pop()
+            if told.durable:
+                self._durable.appendleft((told.segment, told.durable))
+            self._failed.extendleft(reversed(told.failed))
+
+    def acknowledge(self, count: int) -> None:
+        """The first `count` responses with outcomes of this stream are durable with the scheduler."""
+        while self._acknowledged < count and self._told:
+            self._told.popleft()
+            self._acknowledged += 1
+
+    def take(self) -> Response:
         """The next response, as full as it may be."""
-        response = agent_pb2.RunMiniBatchesResponse()
+        response = Response()
         if self._state is not None:
-            response.pool.CopyFrom(_pool_status(self._state))
+            response.pool.CopyFrom(_pool_status(*self._state))
             self._state = None
-        segment, rows = self._durable.popleft() if self._durable else ("", [])
-        rows = rows + self._take_failed(response.outcomes) if self._failed else rows
-        if rows:
+        segment, durable = self._durable.popleft() if self._durable else ("", [])
+        told = _Told(segment, durable, self._take_failed(response.outcomes) if self._failed else [])
+        if rows := told.rows:
+            self._told.append(told)
             _fill(response.outcomes, segment, rows)
         return response
 
-    def _take_failed(self, outcomes: agent_pb2.Outcomes) -> list[_Row]:
-        rows, size = [], 0
+    def _take_failed(self, outcomes: agent_pb2.Outcomes) -> list[tuple[_Row, Failure]]:
+        taken, size = [], 0
         while self._failed and size < _FAILURE_BYTES:
             row, failure = self._failed.popleft()
             told = outcomes.failures.add(attempt_id=row.attempt_id, failure=_failure(failure))
             size += told.ByteSize()
-            rows.append(row)
-        return rows
+            taken.append((row, failure))
+        return taken
+
+
+def held_response(attempts: Iterable[Held]) -> Response:
+    """The first response of a stream."""
+    columns = list(zip(*attempts, strict=True)) or [(), (), ()]
+    return Response(held=agent_pb2.Held(attempt_id=columns[0], mini_batch=columns[1], part=columns[2]))
+
+
+def _held(row: _Row) -> Held:
+    return row.attempt_id, row.mini_batch, row.part
 
 
 def _failure(failure: Failure) -> job_pb2.Failure:
@@ -112,10 +189,10 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _pool_status(state: PoolState) -> agent_pb2.PoolStatus:
+def _pool_status(state: PoolState, held_up: str) -> agent_pb2.PoolStatus:
     phase = cast("agent_pb2.PoolStatus.Phase.ValueType", int(state.phase))
     failure = _failure(state.failure) if state.failure else None
-    return agent_pb2.PoolStatus(phase=phase, workers=state.workers, failure=failure)
+    return agent_pb2.PoolStatus(phase=phase, workers=state.workers, failure=failure, held_up=held_up)
 
 
 def _fill(outcomes: agent_pb2.Outcomes, segment: str, rows: list[_Row]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
+from . import groups
 from .frames import Failure, Kind
 from .process import WorkerProcess
 from .runner import Death, Result, Runner
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import Config
+    from .memory import Excess, Scales
     from .waiting import Attempt
 
 log = structlog.get_logger()
@@ -74,7 +76,16 @@ class Served(Protocol):
 class Pool:
     """The workers, and what became of init(). It serves one job at a time."""
 
-    def __init__(self, number: int, key: Key, source: Path, config: Config, rebalance: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        key: Key,
+        source: Path,
+        config: Config,
+        records: groups.Groups,
+        scales: Scales,
+        rebalance: Callable[[], None],
+    ) -> None:
         """`rebalance` is called when its workers or its wishes have changed."""
         self.number = number
         self.key = key
@@ -94,6 +105,8 @@ class Pool:
         self._empty = asyncio.Event()
         self._source = source
         self._config = config
+        self._records = records
+        self._scales = scales
         self._rebalance = rebalance
         self._folder = config.work / "pools" / f"{os.getpid()}-{number}"
         self._output = key.output or str(self._folder / "output")
@@ -158,6 +171,8 @@ class Pool:
         except (OSError, ValueError) as error:
             self._fail(Failure(Kind.ENVIRONMENT, f"A worker process could not be started: {error}."))
             return
+        self._records.add(process.pid)
+        self._scales.add(process.pid)
         runner = Runner(process, number, self)
         self.runners.append(runner)
         runner.set_up(self._setup(), self._job.setup_message())
@@ -215,6 +230,7 @@ class Pool:
             **dict(self.key.environment),
             "AZUREML_BI_OUTPUT_PATH": self._output,
             "AZUREML_RUN_ID": job_id,
+            groups.MARK: groups.mark(self._config.work),
         }
 
     # What its workers tell.
@@ -251,23 +267,43 @@ class Pool:
 
     def on_death(self, runner: Runner, death: Death) -> None:
         self.runners.remove(runner)
+        self._records.remove(runner.pid)
+        self._scales.remove(runner.pid)
         if not self.runners:
             self._empty.set()
         log.info("worker_ended", pool=self.number, process=runner.number, how=death.how)
+        likely = "" if runner.was_told_to_end else self._likely_cause(death.how)
         if not runner.was_told_to_end and death.culprit is None and not death.useful:
-            self._on_early_death(runner, death.how)
+            self._on_early_death(runner, f"The worker process {death.how} {_when(runner)}.{likely}")
+        if death.failure is not None and likely:
+            death = death._replace(failure=death.failure._replace(message=death.failure.message + likely))
         if self._job is not None:
             self._job.on_death(runner, death)
         self._changed()
 
-    def _on_early_death(self, runner: Runner, how: str) -> None:
-        if not runner.ready:
-            sentence = f"The worker process {how} during init()."
-        else:
-            sentence = f"The worker process {how} before its first mini-batch."
+    def _likely_cause(self, how: str) -> str:
+        """A sentence more on a death that nobody here wanted, where the kernel tells of one."""
+        if not how.endswith("(SIGKILL)") or not self._scales.kernel_ended_one():
+            return ""
+        return " The kernel has just ended a process here for lack of memory, which is the likely cause."
+
+    def _on_early_death(self, runner: Runner, sentence: str) -> None:
+        """A worker ends that has not answered a mini-batch, and has none."""
+        if runner.ready:
             self._early_deaths += 1
             self._failures = max(self._failures, self._early_deaths - 1)
         self._count_failure(Failure(Kind.INIT_FAILED, sentence))
+
+    def end_overweight(self, runner: Runner, excess: Excess) -> None:
+        """What it runs has failed for it; of what it keeps between two mini-batches no one of them is guilty."""
+        attempt, early = runner.running(), not (runner.useful or runner.was_told_to_end)
+        log.warning("worker_too_large", pool=self.number, process=runner.number, used=excess.used, limit=excess.limit)
+        if attempt is not None:
+            runner.kill_for(attempt, Failure(Kind.OUT_OF_MEMORY, excess.sentence(runner.doing())))
+            return
+        runner.kill()
+        if early:
+            self._on_early_death(runner, excess.sentence(_when(runner)))
 
     def _on_init_timeout(self, runner: Runner) -> None:
         sentence = f"init() did not return within {self._config.init_timeout:g} seconds."
@@ -298,3 +334,8 @@ class Pool:
     def _changed(self) -> None:
         self._rebalance()
         self.tell()
+
+
+def _when(runner: Runner) -> str:
+    """Of a worker that has never answered a mini-batch."""
+    return "before its first mini-batch" if runner.ready else "during init()"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from . import slots
+from .groups import Groups
+from .memory import Excess, Scales
 from .pool import Key, Pool, Served
 
 if TYPE_CHECKING:
@@ -23,11 +25,14 @@ log = structlog.get_logger()
 
 
 class Pools:
-    """The thin shell around slots.decide."""
+    """The thin shell around slots.decide and memory.overweight. Made on the event loop."""
 
     def __init__(self, config: Config, sources: Sources) -> None:
         self._config = config
         self._sources = sources
+        self._groups = Groups(config.work)
+        self._loop = asyncio.get_running_loop()
+        self._scales = Scales(config.worker_memory, config.node_memory, self._tell_of)
         self._pools: dict[int, Pool] = {}
         self._counter = itertools.count(1)
         self._due = False
@@ -36,6 +41,11 @@ class Pools:
     def workers(self) -> int:
         """Live workers of all pools."""
         return sum(len(each.runners) for each in self._pools.values())
+
+    @property
+    def incoming(self) -> int:
+        """Bytes of large results that are on their way from workers."""
+        return sum(each.incoming for pool in self._pools.values() for each in pool.runners)
 
     def serve(self, job: Served, key: Key, source: Path, wanted: int) -> Pool:
         """An idle pool of that key, or a new one, now serves the job. 0 wants all slots.
@@ -46,7 +56,8 @@ class Pools:
             (each for each in self._pools.values() if each.key == key and not each.serving and not each.retired), None
         )
         if pool is None:
-            pool = Pool(next(self._counter), key, source, self._config, self.rebalance_soon)
+            number, rebalance = next(self._counter), self.rebalance_soon
+            pool = Pool(number, key, source, self._config, self._groups, self._scales, rebalance)
             self._pools[pool.number] = pool
             self._sources.hold_again(key.source_digest)
         pool.serve(job, min(wanted or self._config.slots, self._config.slots), next(self._counter))
@@ -93,6 +104,18 @@ class Pools:
             self._pools[number].start_worker(self._free_number())
         for pool in self._pools.values():
             pool.tell()
+
+    def _tell_of(self, over: list[Excess]) -> None:
+        """On the thread of the scales."""
+        self._loop.call_soon_threadsafe(self._end_overweight, over)
+
+    def _end_overweight(self, over: list[Excess]) -> None:
+        """Those that have not ended meanwhile."""
+        by_group = {runner.pid: (pool, runner) for pool in self._pools.values() for runner in pool.runners}
+        for excess in over:
+            if excess.group in by_group:
+                pool, runner = by_group[excess.group]
+                pool.end_overweight(runner, excess)
 
     def _free_number(self) -> int:
         taken = {runner.number for pool in self._pools.values() for runner in pool.runners}

@@ -104,6 +104,8 @@ class Runner:
         self._grace = _SOCKET_GRACE
         self._timers: list[asyncio.TimerHandle] = []
         self._receiving = True
+        #: Bytes of the large message that is on its way, once there was room for it in the agent.
+        self.incoming = 0
         self._dead = False
         self._loop.add_reader(process.socket, self._on_readable)
         self._loop.add_reader(process.pidfd, self._on_exit)
@@ -164,6 +166,16 @@ class Runner:
     # What it is asked.
 
     @property
+    def pid(self) -> int:
+        """Of its first process, and the number of its process group."""
+        return self._process.pid
+
+    @property
+    def useful(self) -> bool:
+        """Whether it has ever answered a mini-batch."""
+        return self._answered > 0
+
+    @property
     def busy(self) -> bool:
         return bool(self.sent)
 
@@ -176,13 +188,19 @@ class Runner:
         """The mini-batch that has begun and not been answered."""
         return self._at(self._process.word.read())
 
+    def doing(self) -> str:
+        """What it does now, as the end of a sentence."""
+        moment = self._process.word.read()
+        return during(moment.phase, self._process.word.called(moment.sequence))
+
     def overstay(self, now_ns: int, pause_ns: int, limits: Limits) -> tuple[Attempt, Failure] | None:
         """The attempt that has exceeded a limit, and which."""
         if not self.sent or self._dead or self._verdict:
             return None
         moment = self._process.word.read()
         attempt = self._at(moment)
-        found = self._watch.judge(moment, now_ns, pause_ns, limits)
+        lone = self._process.word.called(moment.sequence)
+        found = self._watch.judge(moment, now_ns, pause_ns, limits, lone)
         return (attempt, found) if attempt and found else None
 
     def recall(self, now_ns: int) -> list[Attempt]:
@@ -239,10 +257,13 @@ class Runner:
             self._loop.remove_writer(self._process.socket)
 
     def _on_readable(self) -> None:
-        if self._inbox.expected > _LARGE and not self._owner.may_receive(self._inbox.expected):
-            self._receiving = False
-            self._loop.remove_reader(self._process.socket)
-            return
+        expected = self._inbox.expected
+        if expected > _LARGE and not self.incoming:
+            if not self._owner.may_receive(expected):
+                self._receiving = False
+                self._loop.remove_reader(self._process.socket)
+                return
+            self.incoming = expected
         if self._receive() is False:
             self._loop.remove_reader(self._process.socket)
             self._after(self._grace, self._process.kill)
@@ -294,6 +315,7 @@ class Runner:
             elapsed.append(values[7])
         self.window.saw(elapsed)
         self.idle_since = time.monotonic()
+        self.incoming = 0
         if given_back:
             self._owner.on_given_back(given_back)
         self._owner.on_results(self, results)
@@ -307,16 +329,15 @@ class Runner:
         while self._receive():
             pass
         moment = self._process.word.read()
+        sentence = f"The worker process {how} {self.doing()}."
         self._dead = True
         self._close()
-        death = self._death(how, self._at(moment), moment)
+        death = self._death(how, Failure(frames.Kind.WORKER_CRASHED, sentence), self._at(moment), moment)
         self._owner.on_death(self, death)
 
-    def _death(self, how: str, culprit: Attempt | None, moment: frames.Moment) -> Death:
+    def _death(self, how: str, crash: Failure, culprit: Attempt | None, moment: frames.Moment) -> Death:
         """One that the agent ended for another reason than its running mini-batch is nobody's fault."""
-        failure: Failure | None = Failure(
-            frames.Kind.WORKER_CRASHED, f"The worker process {how} {_DURING[moment.phase]}."
-        )
+        failure: Failure | None = crash
         if self._verdict and self._verdict[0] == moment.sequence:
             failure = self._verdict[1]
         elif self.was_told_to_end or self._runs_elsewhere(moment.sequence):
@@ -327,7 +348,7 @@ class Runner:
             if each is not culprit and not self._runs_elsewhere(sequence)
         ]
         self.sent.clear()
-        return Death(how, culprit, failure, unanswered, _times(moment), self._answered > 0)
+        return Death(how, culprit, failure, unanswered, _times(moment), self.useful)
 
     def drain_output(self) -> None:
         """Takes what the worker has printed so far."""
@@ -350,13 +371,14 @@ class Runner:
         self._timers.append(self._loop.call_later(seconds, call))
 
 
-_DURING = {
-    frames.IDLE: "between two mini-batches",
-    frames.READING: "while it read the items",
-    frames.RUNNING: "during run()",
-    frames.RENDERING: "after run() had returned",
-    frames.SENDING: "after run() had returned",
-}
+def during(phase: int, lone: str) -> str:
+    """What a worker was doing, as the end of a sentence. `lone` names its item if it has one only."""
+    run = f"run() of {lone}" if lone else "run()"
+    if phase == frames.IDLE:
+        return "between two mini-batches"
+    if phase == frames.READING:
+        return "while it read the items"
+    return f"during {run}" if phase == frames.RUNNING else f"after {run} had returned"
 
 
 def _times(moment: frames.Moment) -> tuple[int, int, int]:

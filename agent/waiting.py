@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .runner import Runner
 
+#: Attempt, mini-batch and part of it: what the scheduler is told of an attempt that this node has.
+Held = tuple[int, int, int]
+
 
 class Attempt:
-    """One execution of one mini-batch, from its arrival to its answer. `payload` is opaque."""
+    """One execution of one mini-batch, from its arrival to its answer. `payload` and `part` are opaque."""
 
-    __slots__ = ("affinity", "attempt_id", "mini_batch", "payload", "runner", "try_number")
+    __slots__ = ("affinity", "attempt_id", "mini_batch", "part", "payload", "runner", "try_number")
 
-    def __init__(self, attempt_id: int, mini_batch: int, try_number: int, payload: bytes, affinity: int) -> None:
+    def __init__(
+        self, attempt_id: int, mini_batch: int, try_number: int, payload: bytes, affinity: int, part: int = 0
+    ) -> None:
         self.attempt_id = attempt_id
         self.mini_batch = mini_batch
         self.try_number = try_number
         self.payload = payload
         self.affinity = affinity
+        self.part = part
         #: The worker that has it; None while it waits in line.
         self.runner: Runner | None = None
 

@@ -9,6 +9,7 @@ replace them.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -38,6 +39,8 @@ _RECEIVE = 256 * 1024
 #: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
 _HIGH_FD = 200
 _PR_SET_PDEATHSIG = 1
+#: What the kernel adds to the size of a worker when it looks for the largest process, in thousandths of the memory.
+_OOM_SCORE = 500
 
 
 class Link:
@@ -215,6 +218,7 @@ def main(arguments: list[str]) -> int:
     """Serves until the agent ends it. Returns the exit status."""
     socket_fd, word_fd, agent_pid = (int(each) for each in arguments)
     _end_with(agent_pid)
+    _end_before_the_agent()
     link = Link(_moved_up(socket_fd))
     word = frames.Word(word_fd)
     os.close(word_fd)
@@ -233,6 +237,14 @@ def _end_with(agent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != agent_pid:
         os._exit(1)
+
+
+def _end_before_the_agent() -> None:
+    """Where memory runs out for the whole node, the kernel (Linux) ends a worker first, or what that has started."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        if int(file.read()) < _OOM_SCORE:
+            file.seek(0)
+            file.write(str(_OOM_SCORE))
 
 
 def _moved_up(fd: int) -> int:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from batchmesh.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 #: Bytes of each service's log, kept twice: the one that is written and the one before.
@@ -24,9 +24,10 @@ LOG_BYTES = 8 * 2**20
 class Child:
     """One child process, its ready line, and its log."""
 
-    def __init__(self, name: str, arguments: Iterable[str], log_folder: Path) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], log_folder: Path) -> None:
         self.name = name
-        self._listen = dict(zip(arguments, [*arguments][1:], strict=False))["--listen"]
+        self.arguments = arguments
+        self._listen = arguments[arguments.index("--listen") + 1]
         self._log = BoundedLog(log_folder / f"{name}.log", LOG_BYTES)
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # Whoever waits for readiness may be gone by the time it fails.
@@ -62,6 +63,19 @@ class Child:
         """Where it is called: known at once on a Unix socket, else once it is ready."""
         return self._listen if self._listen.startswith("unix:") else await asyncio.shield(self.ready)
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has ever said that it serves."""
+        return self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None
+
+    def same_address(self) -> tuple[str, ...]:
+        """Its arguments, with the port that it was given in place of port 0: for its next life."""
+        if not self.was_ready:
+            return tuple(self.arguments)
+        given = list(self.arguments)
+        given[given.index("--listen") + 1] = self.ready.result()
+        return tuple(given)
+
     def poll(self) -> int | None:
         """Its exit status, None while it lives."""
         return self._process.poll()
@@ -81,14 +95,14 @@ class Child:
 
     def last_words(self) -> str:
         """Why it ended: the sentence with which it refused to start, else its status."""
-        if not self.ready.done():
-            self._hear()
+        self._hear_all()
         refused = self.ready.exception() if not self.ready.cancelled() else None
         return str(refused or f"The {self.name} ended with status {self.poll()}; see {self._log.path}.")
 
     def close(self) -> None:
         """Keeps what it said last, and lets go of the pipes."""
         self._keep()
+        self._hear_all()
         loop = asyncio.get_running_loop()
         for fd in (self._said, self._told):
             loop.remove_reader(fd)
@@ -100,6 +114,10 @@ class Child:
             while data := os.read(self._said, 65536):
                 self._log.write(data)
             asyncio.get_running_loop().remove_reader(self._said)
+
+    def _hear_all(self) -> None:
+        if not self.ready.done():
+            self._hear()
 
     def _hear(self) -> None:
         """The ready line, or the end of a service that never was."""

@@ -12,15 +12,16 @@ import secrets
 import time
 from datetime import UTC
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
 from batchmesh import job as values
 from batchmesh.address import check_address
 from batchmesh.calls import CHANNEL_OPTIONS, PIECE, UNARY_DEADLINE, is_transient, retried
-from batchmesh.errors import MeshUnreachable, SpecRefused
-from batchmesh.source import pack
+from batchmesh.errors import JobNotResumable, MeshUnreachable, NoJob, SpecRefused
+from batchmesh.script import check_script
+from batchmesh.source import Source, pack
 from batchmesh.status import from_rpc_error
 from batchmesh.submission import Path, Settings, Submission
 from batchmesh.v1 import (
@@ -39,17 +40,19 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from batchmesh.errors import BatchmeshError
     from batchmesh.home import Membership
     from batchmesh.source import Archive
 
-#: Seconds for which an idempotent call is made again while nobody answers.
-RETRY_SECONDS = 5.0
+    _Judge = Callable[[BatchmeshError], Any]
+
+#: Seconds for which a call is made again while nobody answers: of a mesh that has never answered, and of one that has,
+#: or is known to stand, whose scheduler is probably being started again.
+FIRST_PATIENCE, PATIENCE = 5.0, 30.0
 #: Seconds that one WatchJob stream lives; then it is opened anew, so that a silent one is noticed.
 _STREAM_SECONDS = 60.0
 #: Seconds for the bytes of one artifact, output or log.
 _TRANSFER_SECONDS = 3600.0
-
-_Value = TypeVar("_Value")
 
 
 class Client:
@@ -72,6 +75,7 @@ class Client:
         self._address = check_address(address) if address is not None else None
         self._membership = membership
         self._channels: list[grpc.Channel] = []
+        self._patience = FIRST_PATIENCE if membership is None else PATIENCE
 
     def __enter__(self) -> Self:
         return self
@@ -170,20 +174,50 @@ class Client:
         """Asks a job to end; `watch` tells when it has. Errors: NoJob, JobCommitting, JobEnded."""
         return _job(self._call(self._scheduler.CancelJob, scheduler_pb2.CancelJobRequest(job_id=job_id)).job)
 
-    def resume(self, job_id: str, *, attended: bool = False) -> values.Job:
-        """Goes on with a job that failed, was cancelled or lost; what is done stays done. Never repeated by itself.
+    def resume(
+        self,
+        job_id: str,
+        *,
+        attended: bool = False,
+        failed: bool = False,
+        error_threshold: int | None = None,
+        run_invocation_timeout: float | None = None,
+        source_directory: Path | None = None,
+    ) -> values.Job:
+        """Goes on with a job that failed, was cancelled or lost: what is done stays done, and what failed for good
+        stays failed. With `failed` that runs again, too, also of a job that succeeded.
 
-        Errors: NoJob, JobNotResumable, OutputRefused, MeshEmbedded.
+        The other settings take the place of the job's own; `source_directory` holds its entry script under the same
+        name.
+        Errors: NoJob, JobNotResumable, ScriptRefused, SpecRefused, OutputRefused, MeshEmbedded.
         """
-        request = scheduler_pb2.ResumeJobRequest(job_id=job_id, attended=attended)
-        return _job(self._call_once(self._scheduler.ResumeJob, request).job)
+        request = scheduler_pb2.ResumeJobRequest(
+            job_id=job_id,
+            attended=attended,
+            failed=failed,
+            error_threshold=error_threshold,
+            run_invocation_timeout=run_invocation_timeout,
+            source_digest=self._send_source(job_id, source_directory) if source_directory is not None else "",
+        )
+
+        def heard_before(refused: BatchmeshError) -> Any:
+            if not isinstance(refused, JobNotResumable):
+                raise refused
+            found = self._call(self._scheduler.GetJob, scheduler_pb2.GetJobRequest(job_id=job_id))
+            if _job(found.job).state.is_final:
+                raise refused
+            return found
+
+        return _job(self._call(self._scheduler.ResumeJob, request, heard_before).job)
 
     def delete(self, job_id: str) -> None:
-        """Forgets a job that has ended, with its segments and logs; its output stays. Never repeated by itself.
+        """Forgets a job that has ended, with its segments and logs; its output stays. Errors: NoJob, JobNotEnded."""
 
-        Errors: NoJob, JobNotEnded.
-        """
-        self._call_once(self._scheduler.DeleteJob, scheduler_pb2.DeleteJobRequest(job_id=job_id))
+        def heard_before(refused: BatchmeshError) -> None:
+            if not isinstance(refused, NoJob):
+                raise refused
+
+        self._call(self._scheduler.DeleteJob, scheduler_pb2.DeleteJobRequest(job_id=job_id), heard_before)
 
     # The mesh
 
@@ -212,6 +246,13 @@ class Client:
         request = storage_pb2.ReadLogRequest(job_id=job_id, name=name, offset=offset)
         return self._pieces(self._storage.ReadLog, request)
 
+    def _send_source(self, job_id: str, folder: Path) -> str:
+        """The digest of another source for that job, which storage has then."""
+        entry = check_script(self.get(job_id).spec.entry_script, folder)
+        with pack(Source(entry.root, entry.name)) as archive:
+            self._upload(archive)
+            return archive.digest
+
     def _upload(self, archive: Archive) -> None:
         found = self._call(self._storage.FindArtifacts, storage_pb2.FindArtifactsRequest(digest=[archive.digest]))
         if archive.digest not in found.digest:
@@ -236,30 +277,35 @@ class Client:
         self._channels.append(channel)
         return channel
 
-    def _call(self, method: Callable[..., Any], request: Message) -> Any:
-        return self._retried(lambda: method(request, timeout=UNARY_DEADLINE))
+    def _call(self, method: Callable[..., Any], request: Message, heard_before: _Judge | None = None) -> Any:
+        return self._retried(lambda: method(request, timeout=UNARY_DEADLINE), heard_before)
 
-    def _retried(self, call: Callable[[], Any]) -> Any:
-        """The answer of an idempotent call. An embedded mesh that has ended is not waited for."""
+    def _retried(self, call: Callable[[], Any], heard_before: _Judge | None = None) -> Any:
+        """The answer of a call that is made again when it was not answered.
+
+        `heard_before` is asked when a call that had been made before is refused: the first one may have been heard, and
+        its answer lost. It returns what to answer, or raises. An embedded mesh that has ended is not waited for.
+        """
+        unanswered = 0
 
         def attempt() -> Any:
+            nonlocal unanswered
             try:
                 return call()
-            except grpc.RpcError:
+            except grpc.RpcError as error:
                 self._check_mesh_stands()
+                unanswered += is_transient(error)
                 raise
 
-        return self._translated(retried(RETRY_SECONDS)(attempt))
-
-    def _call_once(self, method: Callable[..., Any], request: Message) -> Any:
-        return self._translated(lambda: method(request, timeout=UNARY_DEADLINE))
-
-    def _translated(self, call: Callable[[], _Value]) -> _Value:
         try:
-            return call()
+            answer = retried(self._patience)(attempt)()
         except grpc.RpcError as error:
-            self._check_mesh_stands()
-            raise from_rpc_error(error, self._name) from None
+            refused = from_rpc_error(error, self._name)
+            if not unanswered or heard_before is None:
+                raise refused from None
+            answer = heard_before(refused)
+        self._patience = PATIENCE
+        return answer
 
     def _pieces(self, method: Callable[..., Any], request: Message) -> Iterator[bytes]:
         try:

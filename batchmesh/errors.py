@@ -68,7 +68,7 @@ class JobNotEnded(Refused):
 
 
 class JobNotResumable(Refused):
-    """Only a job that failed, was cancelled or lost can go on."""
+    """The job has not ended, would fail again at once, or nothing of it has failed."""
 
 
 class MeshEmbedded(Refused):
@@ -107,8 +107,8 @@ class NodeDraining(Refused):
     """The node finishes what it has and takes nothing new."""
 
 
-class StreamExists(Refused):
-    """The node already serves that job on another stream."""
+class StaleScheduler(Refused):
+    """A later start of the scheduler has spoken to this agent; what an earlier one says counts no more."""
 
 
 class NoPool(Refused):
@@ -119,8 +119,20 @@ class CommitRunning(BatchmeshError):
     """Another commit of the same job is at work; ask again."""
 
 
+class CutOff(BatchmeshError):
+    """A stream ended before its last request."""
+
+
+class StorageBusy(BatchmeshError):
+    """Storage has as many results in memory as it may; ask again."""
+
+
 class DiskFull(BatchmeshError):
     """The disk that storage writes to is full."""
+
+
+class DiskFailing(BatchmeshError):
+    """The disk that storage writes to, or syncs, fails."""
 
 
 class LogFull(BatchmeshError):

@@ -109,6 +109,8 @@ class JobSpec:
     progress_update_timeout: float | None = None
     first_task_creation_timeout: float | None = None
     logging_level: str = ""
+    isolate_failures: bool | None = None
+    backup_attempts: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

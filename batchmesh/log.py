@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import logging
-import sys
+import os
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
+
+_STANDARD_ERROR = 2
+
+
+class _Lines:
+    """Standard error, which is often a file: a full disk costs lines of the log, and nothing else."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            os.write(_STANDARD_ERROR, text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def flush(self) -> None:
+        """All is written at once."""
 
 
 def set_up(service: str, level: str = "INFO") -> None:
@@ -19,7 +35,7 @@ def set_up(service: str, level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lines())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)

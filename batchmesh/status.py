@@ -43,10 +43,13 @@ TABLE: dict[type[errors.BatchmeshError], tuple[grpc.StatusCode, str]] = {
     errors.BadPageToken: (_C.INVALID_ARGUMENT, "BAD_PAGE_TOKEN"),
     errors.Gap: (_C.OUT_OF_RANGE, "GAP"),
     errors.NodeDraining: (_C.FAILED_PRECONDITION, "NODE_DRAINING"),
-    errors.StreamExists: (_C.ALREADY_EXISTS, "STREAM_EXISTS"),
+    errors.StaleScheduler: (_C.FAILED_PRECONDITION, "STALE_SCHEDULER"),
     errors.NoPool: (_C.INVALID_ARGUMENT, "NO_POOL"),
     errors.CommitRunning: (_C.ABORTED, "COMMIT_RUNNING"),
+    errors.CutOff: (_C.INVALID_ARGUMENT, "CUT_OFF"),
+    errors.StorageBusy: (_C.RESOURCE_EXHAUSTED, "STORAGE_BUSY"),
     errors.DiskFull: (_C.RESOURCE_EXHAUSTED, "DISK_FULL"),
+    errors.DiskFailing: (_C.INTERNAL, "DISK_FAILING"),
     errors.LogFull: (_C.RESOURCE_EXHAUSTED, "LOG_FULL"),
     errors.MeshUnreachable: (_C.UNAVAILABLE, "MESH_UNREACHABLE"),
     errors.DeadlineExceeded: (_C.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
@@ -55,6 +58,8 @@ TABLE: dict[type[errors.BatchmeshError], tuple[grpc.StatusCode, str]] = {
     errors.BatchmeshError: (_C.UNKNOWN, "FAILED"),
 }
 _BY_REASON = {reason: kind for kind, (_, reason) in TABLE.items()}
+#: What grpc.aio says of a stream whose connection broke while it wrote to it.
+_BROKEN_WRITE = "Internal error from Core"
 
 
 def to_status(error: errors.BatchmeshError) -> grpc.Status:
@@ -80,11 +85,17 @@ def from_rpc_error(error: grpc.RpcError, asked: str = "The mesh") -> errors.Batc
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.reason in _BY_REASON:
             return _rebuilt(_BY_REASON[info.reason], call)
-    if call.code() == _C.UNAVAILABLE:
+    if call.code() == _C.UNAVAILABLE or is_broken_write(error):
         return errors.MeshUnreachable(f"{asked} does not answer: {call.details()}.")
     if call.code() == _C.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(f"{asked} did not answer in time.")
     return errors.ServiceFailed(f"{asked} failed with {call.code().name}: {call.details()}")
+
+
+def is_broken_write(error: grpc.RpcError) -> bool:
+    """Whether a stream's connection broke under a write, which grpc.aio does not always call UNAVAILABLE."""
+    call = _as_call(error)
+    return call.code() == _C.INTERNAL and call.details() == _BROKEN_WRITE
 
 
 def _rebuilt(kind: type[errors.BatchmeshError], call: grpc.Call) -> errors.BatchmeshError:

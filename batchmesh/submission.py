@@ -66,6 +66,10 @@ class Settings(TypedDict, total=False):
     first_task_creation_timeout: float | None
     #: WARNING, INFO (default) or DEBUG.
     logging_level: str | None
+    #: Split a mini-batch whose run() has failed for good until the bad items stand alone; True.
+    isolate_failures: bool | None
+    #: Run what takes far longer than the others a second time; with more than one node, not for summary_only.
+    backup_attempts: bool | None
 
 
 @dataclass(frozen=True, slots=True)

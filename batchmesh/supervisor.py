@@ -4,9 +4,10 @@
                                                  supervisor ──starts, ends──▶ storage, scheduler, agents
     home/lock ◀──held for its whole life─────────┘      ▲──────what they say, into home/log, bounded──┘
 
-An embedded mesh ends when the last client's connection has closed; a standing one (`batchmesh up`) when it is told to;
-both when a service ends that nobody asked to. Then the agents are ended first, then the scheduler, then storage, and
-whatever process of theirs is still there is killed.
+An embedded mesh ends when the last client's connection has closed; a standing one (`batchmesh up`) when it is told to.
+A service that ends though nobody asked it to is started again at its address, and the mesh ends only when one does so
+again and again. Then the agents are ended first, then the scheduler, then storage, and whatever process of theirs is
+still there is killed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from batchmesh.child import Child
+from batchmesh.deaths import Deaths
 from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
 from batchmesh.home import Home
 
@@ -65,6 +67,8 @@ class Supervisor:
         self._plan = plan
         self._on_ready = on_ready
         self._services: list[Child] = []
+        self._deaths: dict[str, Deaths] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
@@ -76,7 +80,7 @@ class Supervisor:
     async def run(self, first_client: socket.socket | None = None) -> str:
         """Returns why the mesh ended, once nothing of it is left.
 
-        Errors: Refused when a service did not start, ServiceFailed when one ended that nobody asked to.
+        Errors: Refused when a service did not start, ServiceFailed when one ended again and again.
         """
         _become_subreaper()
         self._plan.home.forget_mesh()
@@ -196,10 +200,42 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGCHLD, self._notice_deaths)
 
     def _notice_deaths(self) -> None:
-        for service in self._services:
+        for service in list(self._services):
             if service.poll() is not None and not self._over.is_set():
-                self._fail(service.last_words())
+                self._bury(service)
         _reap_orphans({service.pid for service in self._services})
+
+    def _bury(self, service: Child) -> None:
+        """Has a service that died started again, unless the mesh was not ready yet or it dies again and again."""
+        words = service.last_words()
+        if not self._ready.is_set():
+            self._fail(words)
+            return
+        pause = self._deaths.setdefault(service.name, Deaths()).add(time.monotonic(), was_ready=service.was_ready)
+        if pause is None:
+            self._fail(words)
+            return
+        _say("service_died", name=service.name, why=words, starts_again_in=pause)
+        service.close()
+        self._services.remove(service)
+        restart = asyncio.get_running_loop().create_task(self._start_again(service, pause))
+        self._restarts.add(restart)
+        restart.add_done_callback(self._restarts.discard)
+
+    async def _start_again(self, service: Child, pause: float) -> None:
+        await asyncio.sleep(pause)
+        arguments = service.same_address()
+        if self._plan.embedded and service.name == "scheduler" and "--restarted" not in arguments:
+            arguments += ("--restarted",)
+        try:
+            again = Child(service.name, arguments, self._plan.home.log_folder)
+        except OSError as error:
+            self._fail(f"The {service.name} could not be started again: {error}.")
+            return
+        self._services.append(again)
+        with suppress(Refused):  # then it has died, and that is noticed where deaths are
+            address = await asyncio.shield(again.ready)
+            _say("service_serves_again", name=service.name, address=address, its_pid=again.pid)
 
     def _fail(self, sentence: str) -> None:
         """The end of a mesh for a reason of its own."""
@@ -220,13 +256,15 @@ class Supervisor:
 
     async def _end(self) -> None:
         begin = time.monotonic()
+        for restart in self._restarts:
+            restart.cancel()
         for group, seconds in END_SECONDS.items():
             services = [each for each in self._services if each.name.startswith(group)]
             for service in services:
                 service.terminate()
             for service in services:
                 if not await service.ended_by(begin + seconds):
-                    _say("service_killed", service=service.name)
+                    _say("service_killed", name=service.name)
         _kill_children()
         for service in self._services:
             service.close()

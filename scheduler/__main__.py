@@ -6,17 +6,20 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from batchmesh import lifetime, log
 from batchmesh.address import check_address, check_free, check_listen, with_port
+from batchmesh.amount import in_bytes
 from batchmesh.errors import BatchmeshError
 from batchmesh.serving import new_server, set_serving
 from batchmesh.v1 import scheduler_pb2_grpc
 
 from .config import Config
 from .dispatcher import Dispatcher
+from .housekeeping import Housekeeping
 from .machine import Machine
 from .publisher import Publisher
 from .recovery import recover
@@ -32,11 +35,19 @@ def parse(arguments: list[str]) -> Config:
     parser.add_argument("--storage", required=True, metavar="HOST:PORT", help="where it reaches storage")
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder of its database")
     parser.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--restarted", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
     parser.add_argument(
         "--lease", type=float, default=15.0, metavar="S", help="seconds after which a silent node is lost"
     )
     parser.add_argument("--heartbeat", type=float, default=2.0, metavar="S", help="seconds between two heartbeats")
+    parser.add_argument(
+        "--keep-days", type=float, default=7.0, metavar="N", help="days that jobs are kept after their end [7]"
+    )
+    parser.add_argument(
+        "--keep-bytes", type=in_bytes, default="64GB", metavar="SIZE", help="what storage keeps of ended jobs [64GB]"
+    )
+    parser.add_argument("--housekeeping", type=float, default=3600.0, help=argparse.SUPPRESS)
     parser.add_argument("--durable-delay", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
@@ -47,9 +58,13 @@ def parse(arguments: list[str]) -> Config:
         storage=given.storage,
         state=given.state,
         embedded=given.embedded,
+        restarted=given.restarted,
         insecure=given.insecure,
         lease=given.lease,
         heartbeat_interval=given.heartbeat,
+        keep_days=given.keep_days,
+        keep_bytes=given.keep_bytes,
+        housekeeping_interval=given.housekeeping,
         durable_delay=given.durable_delay,
         ready_fd=given.ready_fd,
         end_with_parent=given.end_with_parent,
@@ -57,38 +72,43 @@ def parse(arguments: list[str]) -> Config:
     )
 
 
-async def serve(config: Config) -> None:
-    """Serves until asked to end."""
-    store = Store(config.state, config.durable_delay)
+async def serve(config: Config, store: Store) -> int:
+    """Serves until asked to end, or until a mistake of ours that only another start mends; returns the exit status."""
+    start = store.begin()
     publisher = Publisher(config.storage, store)
-    dispatcher = Dispatcher(config, Machine(store.begin()), store, publisher)
-    service = SchedulerService(config, store, dispatcher, publisher)
+    dispatcher = Dispatcher(config, Machine(start.number, config.lease), store, publisher, start.stamp)
+    housekeeping = Housekeeping(config, store, publisher, dispatcher.active)
+    service = SchedulerService(config, store, dispatcher, publisher, housekeeping)
     server, health = new_server(
         lambda server: scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(service, server), [_SERVICE]
     )
     port = server.add_insecure_port(config.listen)
     await server.start()
-    ticking = asyncio.create_task(dispatcher.tick())
-    starting = asyncio.create_task(_begin(config, store, dispatcher, publisher))
-    lifetime_end = asyncio.create_task(lifetime.until_asked_to_end())
-    await asyncio.wait({starting, lifetime_end}, return_when=asyncio.FIRST_COMPLETED)
-    if not lifetime_end.done():
-        await starting
+
+    async def begin() -> None:
+        await _take_up(config, store, dispatcher, publisher)
+        service.begin()
+        dispatcher.spawn(housekeeping.run())
         await set_serving(health, [_SERVICE], True)
         address = with_port(config.listen, port)
         lifetime.announce(config.ready_fd, address)
         structlog.get_logger().info("serving", address=address)
-    await lifetime_end
-    ticking.cancel()
-    starting.cancel()
-    await asyncio.gather(ticking, starting, return_exceptions=True)
+
+    dispatcher.spawn(dispatcher.tick())
+    dispatcher.spawn(begin())
+    ends: list[asyncio.Future[Any]] = [asyncio.create_task(lifetime.until_asked_to_end()), dispatcher.failed]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    mistake = dispatcher.failed.exception() if dispatcher.failed.done() else None
+    if mistake is not None:
+        structlog.get_logger().error("scheduler_failed", exc_info=mistake)
     await dispatcher.close()
     await server.stop(grace=1.0)
     await publisher.close()
     store.close()
+    return 1 if mistake is not None else 0
 
 
-async def _begin(config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher) -> None:
+async def _take_up(config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher) -> None:
     """Finds storage, for as long as it takes, and takes up what had not ended."""
     while True:
         try:
@@ -96,7 +116,7 @@ async def _begin(config: Config, store: Store, dispatcher: Dispatcher, publisher
             break
         except BatchmeshError as error:
             structlog.get_logger().warning("storage_does_not_answer", address=config.storage, why=str(error))
-    await recover(store, dispatcher, publisher, config.embedded)
+    await recover(store, dispatcher, publisher, lost=config.embedded and not config.restarted)
 
 
 def main() -> int:
@@ -108,13 +128,12 @@ def main() -> int:
         check_listen(config.listen, None, config.insecure)
         check_address(config.storage)
         check_free(config.listen)
-        config.state.mkdir(parents=True, exist_ok=True)
+        store = Store(config.state, config.durable_delay)
     except BatchmeshError as error:
         return lifetime.refuse(config.ready_fd, str(error))
     except OSError as error:
         return lifetime.refuse(config.ready_fd, f"Cannot write to --state {config.state}: {error.strerror}.")
-    asyncio.run(serve(config))
-    return 0
+    return asyncio.run(serve(config, store))
 
 
 if __name__ == "__main__":

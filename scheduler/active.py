@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .feeding import Feed
     from .jobs import JobRecord
     from .planning import Planning
     from .streams import NodeStream
 
 
 class ActiveJob:
-    """Its record, the payloads of its open mini-batches, its streams, its planning."""
+    """Its record, its plan as far as it is open, its streams."""
 
-    def __init__(self, record: JobRecord) -> None:
+    def __init__(self, record: JobRecord, feed: Feed) -> None:
         self.record = record
-        #: Payload and affinity of each mini-batch that is open in the Machine.
-        self.payloads: dict[int, tuple[bytes, int]] = {}
-        self.streams: dict[str, NodeStream] = {}
+        self.feed = feed
         self.planning: Planning | None = None
-        #: The plan is durable up to here, and read up to there.
-        self.planned = record.row.planned
-        self.fed = 0
-        self.feeding = False
+        #: One a node at most, until its end has been told.
+        self.streams: dict[str, NodeStream] = {}

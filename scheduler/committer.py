@@ -7,18 +7,18 @@ planning stopped, streams ended, writes durable ──▶ counts ──▶ Commi
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
+from batchmesh.errors import BatchmeshError, DiskFailing, MeshUnreachable, Refused, ServiceFailed
 
-from . import report, tables
+from . import counting, report, tables
 from .events import FramesDamaged, OutputCommitted, OutputFailed
-from .model import Failure, FailureKind, MiniBatch, State
+from .model import Failure, FailureKind, State
+from .store import StoreFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,8 @@ _BROKEN = 3
 
 
 class Committer:
-    """`patience`: seconds for which a commit is tried again while storage does not answer or has no room."""
+    """`patience`: seconds for which a commit is tried again while storage does not answer, or its disk fails. While it
+    answers that it has no room, a commit is tried again for as long as that takes."""
 
     def __init__(self, store: Store, publisher: Publisher, patience: float, tell: Callable[[Event], None]) -> None:
         self._store = store
@@ -51,23 +52,29 @@ class Committer:
         if job.planning:
             await asyncio.to_thread(job.planning.stop, _PLANNING_END)
         await self._streams_ended(job)
-        deadline = time.monotonic() + self._patience
-        wait, broken = 0.2, 0
-        while True:
-            try:
-                await self._once(job, report_only)
-            except (BatchmeshError, sqlite3.Error) as error:
-                problem: Exception = error
-            else:
-                return
+        failing_since, wait, broken = None, 0.2, 0
+        while (problem := await self._problem(job, report_only)) is not None:
             structlog.get_logger().warning("commit_held_up", job=job_id, why=str(problem))
+            now = time.monotonic()
+            failing_since = (failing_since or now) if isinstance(problem, MeshUnreachable | DiskFailing) else None
             broken += isinstance(problem, ServiceFailed)
-            if isinstance(problem, Refused) or broken > _BROKEN or time.monotonic() > deadline:
+            impatient = failing_since is not None and now - failing_since > self._patience
+            if isinstance(problem, Refused) or broken > _BROKEN or impatient:
                 self._tell(OutputFailed(job_id, Failure(FailureKind.OUTPUT_FAILED, str(problem))))
                 return
             job.record.hold(f"the output cannot be written yet: {problem}")
             await asyncio.sleep(wait)
             wait = min(5.0, wait * 2)
+
+    async def _problem(self, job: ActiveJob, report_only: bool) -> BatchmeshError | None:
+        """What keeps storage from publishing; None when it has, or has named damaged frames."""
+        try:
+            await self._once(job, report_only)
+        except StoreFailed:
+            raise
+        except BatchmeshError as error:
+            return error
+        return None
 
     @staticmethod
     async def _streams_ended(job: ActiveJob) -> None:
@@ -81,8 +88,11 @@ class Committer:
         state = record.state
         assert state is not None, "a job that is being published is active"
         await asyncio.wrap_future(self._store.write([]))  # what was on its way to the disk is there now
-        counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=record.row.job_id)))
-        state.counts = counts
+        ask = partial(counting.counted, job_id=record.row.job_id, run_max_try=record.spec.run_max_try)
+        counts = state.counts = await asyncio.wrap_future(self._store.read(ask))
+        if not report_only and counts.settled < counts.planned_mini_batches:
+            # A mistake of ours, and worse than any: rows would be missing. Another start runs what is left.
+            raise StoreFailed(f"Job {record.row.job_id} was to be committed with {counts} on record.")
         ends_as = State.SUCCEEDED if not report_only else State.CANCELLED if state.cancelled else State.FAILED
         text = report.summary(record, ends_as, counts, state.error)
         response = await self._publisher.commit(record, text, report_only)
@@ -96,14 +106,12 @@ class Committer:
 
     async def _reopen(self, job: ActiveJob, indexes: list[int]) -> None:
         """Damaged frames: what they held runs again, under a new commit."""
-        row = job.record.row
-        structlog.get_logger().warning("frames_damaged", job=row.job_id, mini_batches=indexes[:100])
+        row, again = job.record.row, sorted(set(indexes))  # parts of one mini-batch may be named each
+        structlog.get_logger().warning("frames_damaged", job=row.job_id, mini_batches=again[:100])
         number = row.number
-        lost = await asyncio.wrap_future(self._store.read(lambda db: tables.counted_of(db, number, indexes)))
-        again = await asyncio.wrap_future(self._store.read(lambda db: tables.planned(db, number, indexes)))
+        lost = await asyncio.wrap_future(self._store.read(lambda db: counting.counted_of(db, number, again)))
+        rows = await asyncio.wrap_future(self._store.read(lambda db: tables.planned(db, number, again)))
         row.round += 1
-        await asyncio.wrap_future(self._store.write([*tables.reopen(number, indexes), *tables.set_state(row)]))
-        for index, _, affinity, payload in again:
-            job.payloads[index] = (payload, affinity)
-        mini_batches = [MiniBatch(index, items) for index, items, _, _ in again]
-        self._tell(FramesDamaged(row.job_id, mini_batches, lost))
+        await asyncio.wrap_future(self._store.write([*tables.reopen(number, again), *tables.set_state(row)]))
+        job.record.hold("")
+        self._tell(FramesDamaged(row.job_id, job.feed.reopen(rows), lost))

@@ -21,6 +21,8 @@ class Config:
     state: Path
     #: The mesh ends with its last client: unfinished jobs are LOST at the next start, and unattended ones refused.
     embedded: bool = False
+    #: Started again by the supervisor of an embedded mesh that lives on: its jobs go on.
+    restarted: bool = False
     #: Seconds between two heartbeats of a node. Longer, and a lost node is noticed later.
     heartbeat_interval: float = 2.0
     #: Seconds without a heartbeat after which a node's attempts run elsewhere. Shorter than its pauses: work twice.
@@ -29,6 +31,12 @@ class Config:
     window: int = 8192
     #: Messages of outcomes on their way to the disk. Without a bound a slow disk fills the memory.
     pending_writes: int = 256
+    #: Days for which a job that has ended can be looked at and resumed. Longer: more disk.
+    keep_days: float = 7.0
+    #: Bytes that storage may keep for jobs; above, those that ended first are forgotten. Without it the disk fills.
+    keep_bytes: int = 64 * 2**30
+    #: Seconds between two looks at what is kept.
+    housekeeping_interval: float = 3600.0
     #: Seconds for which a commit is tried again while storage does not answer.
     commit_patience: float = 600.0
     #: Seconds that each durable step is held back: a test setting that shows who waits for the disk.

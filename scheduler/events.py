@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from .model import Counts, Failure, Limits, MiniBatch, PoolPhase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .isolation import Isolation
 
 # ---- events ----
 
@@ -16,6 +22,12 @@ class JobSubmitted:
     job_id: str
     limits: Limits
     counts: Counts = field(default_factory=Counts)
+    #: Nodes that served it before this start of the scheduler and may hold attempts of it. Nothing is dispatched before
+    #: each of them has told what it holds, or was lost, or `patience` seconds are over.
+    expected_nodes: frozenset[str] = frozenset()
+    patience: float = 0.0
+    #: The first one of its mini-batches, of what is already done.
+    first_failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +51,37 @@ class PlanningFailed:
 
 @dataclass(frozen=True, slots=True)
 class MiniBatchesPlanned:
-    """These may be dispatched: the next piece of the plan, in order."""
+    """These may be dispatched: the next piece of the plan, in order.
+
+    `isolations` are those found half-way in the database; their open parts are not among `mini_batches`.
+    """
 
     job_id: str
     mini_batches: list[MiniBatch]
+    isolations: Sequence[Isolation] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAttempt:
+    """An attempt that a node has kept while no stream led to it; `part` as in MiniBatch."""
+
+    attempt_id: int
+    index: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsHeld:
+    """A new stream to a node has told what of the job the node holds; what it does not hold it has lost.
+
+    `opened` and `isolations` are, of the mini-batches held, those that are not settled and were not open yet.
+    """
+
+    job_id: str
+    node_id: str
+    attempts: list[HeldAttempt]
+    opened: Sequence[MiniBatch] = ()
+    isolations: Sequence[Isolation] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +98,10 @@ class NodeDraining:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
+    """`left`: it said that it goes, and all that it had told is counted."""
+
     node_id: str
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +113,20 @@ class PoolChanged:
     phase: PoolPhase
     workers: int = 0
     failure: Failure | None = None
+    #: Why results cannot be stored at present; empty when they can.
+    held_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The stream to a node ended or broke; what was out on it comes back."""
+    """The stream to a node has ended: what was out on it comes back.
+
+    `broken`: it ended unasked, and the node may still hold what was out; it is asked by another stream.
+    """
 
     job_id: str
     node_id: str
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +136,16 @@ class CreditsGranted:
     credits: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnd:
-    """How one attempt ended; `failure` is None when run() returned."""
+class AttemptEnd(NamedTuple):
+    """How one attempt ended; `failure` is None when run() returned. A tuple, for there is one for each attempt."""
 
     attempt_id: int
     succeeded_items: int = 0
     failed_items: int = 0
     rows: int = 0
     failure: Failure | None = None
+    #: Seconds that it took in its worker.
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +193,7 @@ Event = (
     | PlanGrew
     | PlanningFailed
     | MiniBatchesPlanned
+    | AttemptsHeld
     | NodeJoined
     | NodeDraining
     | NodeLost
@@ -163,6 +213,8 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class OpenPool:
+    """Open a stream to the node; after a broken one, another."""
+
     job_id: str
     node_id: str
 
@@ -178,11 +230,38 @@ class ClosePool:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Send these (attempt id, mini-batch index, number of the try), in order."""
+    """Send these (attempt id, mini-batch or part), in order; the try has the number `tries` + 1."""
 
     job_id: str
     node_id: str
-    attempts: list[tuple[int, int, int]]
+    attempts: list[tuple[int, MiniBatch]]
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End these attempts; what comes of them counts nothing."""
+
+    job_id: str
+    node_id: str
+    attempts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLoss:
+    """Make this outcome of an attempt durable as its node cannot, then tell it as ended with that failure."""
+
+    job_id: str
+    attempt_id: int
+    node_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The isolation of these mini-batches has ended: what is recorded as failed of them is final."""
+
+    job_id: str
+    indexes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,4 +294,4 @@ class Discard:
     job_id: str
 
 
-Command = OpenPool | ClosePool | Dispatch | Settle | TellState | Commit | Discard
+Command = OpenPool | ClosePool | Dispatch | Abort | RecordLoss | Seal | Settle | TellState | Commit | Discard

@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from batchmesh.v1 import job_pb2
 
-from .machine import waiting_for
 from .model import FINAL, Failure, FailureKind, State
+from .standstill import waiting_for
 
 if TYPE_CHECKING:
     from .model import JobState
@@ -31,8 +31,9 @@ class JobRecord:
         self.state = state
         self.spec = job_pb2.JobSpec.FromString(row.spec)
         self.version = 1
-        #: Why its output is not written yet; empty when nothing holds it up.
+        #: Why its output is not written yet, and what troubles the database; empty when nothing does.
         self.holds = ""
+        self.trouble = ""
         self._changed: asyncio.Future[None] | None = None
 
     @property
@@ -43,6 +44,12 @@ class JobRecord:
         """Says what holds up the job's end; an empty text says that nothing does any more."""
         if why != self.holds:
             self.holds = why
+            self.changed()
+
+    def troubled(self, why: str) -> None:
+        """Says why the database cannot be written at present; an empty text says that it can."""
+        if why != self.trouble:
+            self.trouble = why
             self.changed()
 
     def changed(self) -> None:
@@ -90,13 +97,19 @@ class JobRecord:
         if first:
             job.first_failure.CopyFrom(first)
         if self.state is not None and not self.is_final:
-            job.waiting_for = self.holds or waiting_for(self.state, has_nodes, without_nodes)
+            job.waiting_for = self.trouble or self.holds or waiting_for(self.state, has_nodes, without_nodes)
         return job
+
+    def first_failure(self) -> Failure | None:
+        """The first failure as its row has it."""
+        first = self.row.first_failure
+        return failure_of(job_pb2.Failure.FromString(first)) if first else None
 
     def failures(self) -> tuple[job_pb2.Failure | None, job_pb2.Failure | None]:
         """The job's error and its first failure, from the Machine while it runs, else from its row."""
         if self.state is not None:
-            return failure_proto(self.state.error), failure_proto(self.state.first_failure)
+            told = (self.state.error, self.state.first_failure)
+            return failure_proto(told[0]) if told[0] else None, failure_proto(told[1]) if told[1] else None
         error, first = self.row.error, self.row.first_failure
         return (
             job_pb2.Failure.FromString(error) if error else None,
@@ -140,9 +153,7 @@ def timestamp(seconds: float) -> Timestamp:
     return stamp
 
 
-def failure_proto(failure: Failure | None) -> job_pb2.Failure | None:
-    if failure is None:
-        return None
+def failure_proto(failure: Failure) -> job_pb2.Failure:
     kind = job_pb2.Failure.Kind.ValueType(int(failure.kind))
     return job_pb2.Failure(kind=kind, message=failure.message, traceback=failure.traceback)
 

@@ -7,11 +7,14 @@ A job goes PENDING ─▶ RUNNING ─▶ COMMITTING ─▶ SUCCEEDED, or by ENDI
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from . import attempts, pools
 from .events import (
-    AttemptEnd,
+    Abort,
     AttemptsEnded,
+    AttemptsHeld,
     ClosePool,
     Command,
     Commit,
@@ -26,39 +29,45 @@ from .events import (
     NodeDraining,
     NodeJoined,
     NodeLost,
-    OpenPool,
     OutputCommitted,
     OutputFailed,
     PlanGrew,
     PlanningFailed,
     PoolChanged,
-    Settle,
+    RecordLoss,
     StreamEnded,
     TellState,
     Ticked,
 )
-from .model import FINAL, NO_TRY, Failure, FailureKind, JobState, MiniBatch, Pool, PoolPhase, Running, State
-from .placement import nodes_to_open, shares
-from .thresholds import all_scheduled, exceeded, without_success
+from .model import ACTIVE, FINAL, Failure, FailureKind, JobState, MiniBatch, PoolPhase, State
+from .placement import shares
+from .settling import Settling
+from .standstill import overdue, stands_still
+from .stragglers import free_node, stragglers
+from .takeover import open_again, take_over
+from .thresholds import all_settled, exceeded, without_success
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_ACTIVE = frozenset({State.PENDING, State.RUNNING})
-
 
 class Machine:
-    """All jobs and nodes, and what shall happen next. `epoch` is the number of this start of the scheduler."""
+    """All jobs and nodes, and what shall happen next.
 
-    def __init__(self, epoch: int) -> None:
+    `epoch` is the number of this start of the scheduler, `lease` for how many seconds a node goes on without a stream.
+    """
+
+    def __init__(self, epoch: int, lease: float = 15.0) -> None:
         self.jobs: dict[str, JobState] = {}
         self.nodes: dict[str, bool] = {}
+        self._lease = lease
         self._next_attempt = epoch << 40
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobSubmitted: self._submitted,
             PlanGrew: self._plan_grew,
             PlanningFailed: self._planning_failed,
             MiniBatchesPlanned: self._planned,
+            AttemptsHeld: self._held,
             NodeJoined: self._node_joined,
             NodeDraining: self._node_draining,
             NodeLost: self._node_lost,
@@ -87,8 +96,11 @@ class Machine:
 
     def _submitted(self, event: JobSubmitted, now: float) -> list[Command]:
         job = JobState(event.job_id, event.limits, since=now, counts=event.counts, last_progress=now)
+        if event.expected_nodes:
+            job.awaited, job.awaited_until = set(event.expected_nodes), now + event.patience
+        job.first_failure = event.first_failure
         self.jobs[event.job_id] = job
-        return [*self._open_pools(job), *self._judge(job)]
+        return [*pools.open_new(job, self.nodes), *self._judge(job)]
 
     def _plan_grew(self, event: PlanGrew, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -111,8 +123,11 @@ class Machine:
         job = self._active(event.job_id)
         if job is None:
             return []
+        settling = Settling(job)
+        for isolation in event.isolations:
+            settling.isolation_found(isolation)
         job.waiting.extend(event.mini_batches)
-        return self._dispatch(job, now)
+        return [*self._settled(job, settling), *self._dispatch_if_active(job, now)]
 
     def _cancelled(self, event: JobCancelled, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -121,41 +136,47 @@ class Machine:
         job.cancelled = True
         return self._end(job)
 
-    # ---- nodes and pools ----
+    # ---- nodes ----
 
     def _node_joined(self, event: NodeJoined, now: float) -> list[Command]:
         self.nodes[event.node_id] = True
-        return [command for job in self._actives() for command in self._open_pools(job)]
+        return [command for job in self._actives() for command in pools.open_new(job, self.nodes)]
 
     def _node_draining(self, event: NodeDraining, now: float) -> list[Command]:
+        """What is adrift there is asked for first, and closed after that."""
         if event.node_id not in self.nodes:
             return []
         self.nodes[event.node_id] = False
         commands: list[Command] = []
         for job in self._actives():
-            if event.node_id in job.pools:
-                job.pools[event.node_id].credits = 0
+            pool = job.pools.get(event.node_id)
+            if pool is not None and not pool.adrift:
+                pool.credits = 0
                 commands.append(ClosePool(job.job_id, event.node_id))
         return commands
 
     def _node_lost(self, event: NodeLost, now: float) -> list[Command]:
-        self.nodes.pop(event.node_id, None)
+        node_id = event.node_id
+        self.nodes.pop(node_id, None)
         commands: list[Command] = []
         for job in list(self.jobs.values()):
-            job.suspects.pop(event.node_id, None)
-            if event.node_id in job.pools:
-                commands += [
-                    ClosePool(job.job_id, event.node_id, abort=True),
-                    *self._pool_gone(job, event.node_id, now),
-                ]
+            job.suspects.pop(node_id, None)
+            job.awaited.discard(node_id)
+            if node_id in job.pools:
+                losses = [] if event.left else attempts.count_losses(job, node_id)
+                commands += [RecordLoss(job.job_id, attempt, node_id, failure) for attempt, failure in losses]
+                commands.append(ClosePool(job.job_id, node_id, abort=True))
+            commands += self._pool_gone(job, node_id, now)
         return commands
+
+    # ---- pools ----
 
     def _pool_changed(self, event: PoolChanged, now: float) -> list[Command]:
         job = self._active(event.job_id)
         pool = job.pools.get(event.node_id) if job else None
         if job is None or pool is None:
             return []
-        pool.phase, pool.workers = event.phase, event.workers
+        pool.phase, pool.workers, pool.held_up = event.phase, event.workers, event.held_up
         if event.phase is PoolPhase.FAILED:
             return self._suspect(job, event, now)
         return []
@@ -166,44 +187,70 @@ class Machine:
         job.first_failure = job.first_failure or failure
         commands: list[Command] = [ClosePool(job.job_id, event.node_id, abort=True)]
         commands += self._pool_gone(job, event.node_id, now)
-        commands += self._open_pools(job)
-        if job.state in _ACTIVE and not job.pools:
-            commands += self._fail(job, failure)
+        commands += pools.open_new(job, self.nodes)
+        if job.state in ACTIVE and not job.awaited:
+            commands += self._judge_suspects(job)
         return commands
+
+    def _judge_suspects(self, job: JobState) -> list[Command]:
+        """With no other node left, the job fails as the last one did."""
+        if job.pools or not job.suspects:
+            return []
+        return self._fail(job, list(job.suspects.values())[-1])
 
     def _stream_ended(self, event: StreamEnded, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
-        return self._pool_gone(job, event.node_id, now) if job else []
+        if job is None:
+            return []
+        pool = job.pools.get(event.node_id)
+        if event.broken and pool is not None and event.node_id in self.nodes:
+            pools.broke(pool, now, self._lease)
+            return []
+        if not event.broken:
+            job.awaited.discard(event.node_id)
+        return self._pool_gone(job, event.node_id, now)
 
     def _pool_gone(self, job: JobState, node_id: str, now: float) -> list[Command]:
-        job.pools.pop(node_id, None)
-        back = [attempt for attempt, running in job.running.items() if running.node_id == node_id]
-        lost = [job.running.pop(attempt).mini_batch for attempt in back]
-        if job.state not in _ACTIVE:
+        if job.pools.pop(node_id, None) is not None:
+            attempts.bring_back(job, attempts.out_on(job, node_id))
+        return self._dispatch_if_active(job, now)
+
+    def _held(self, event: AttemptsHeld, now: float) -> list[Command]:
+        job, node_id = self._active(event.job_id), event.node_id
+        if job is None:
             return []
-        job.waiting.extendleft(sorted(lost, key=lambda each: -each.index))
-        return self._dispatch(job, now)
+        settling = Settling(job)
+        for isolation in event.isolations:
+            settling.isolation_found(isolation)
+        open_again(job, event.opened)
+        commands: list[Command] = []
+        if node_id in job.pools:
+            commands = self._taken_over(job, event, now)
+        return [*commands, *self._running(job), *self._settled(job, settling), *self._dispatch_if_active(job, now)]
+
+    def _taken_over(self, job: JobState, event: AttemptsHeld, now: float) -> list[Command]:
+        node_id = event.node_id
+        pool = job.pools[node_id]
+        pool.adrift, pool.backoff = False, 0.0
+        job.awaited.discard(node_id)
+        unwanted = take_over(job, node_id, event.attempts, now)
+        commands: list[Command] = [Abort(job.job_id, node_id, unwanted)] if unwanted else []
+        if not self.nodes.get(node_id):
+            commands.append(ClosePool(job.job_id, node_id))
+        return commands
 
     def _credits(self, event: CreditsGranted, now: float) -> list[Command]:
         job = self._active(event.job_id)
         pool = job.pools.get(event.node_id) if job else None
-        if job is None or pool is None or not self.nodes.get(event.node_id):
+        if job is None or pool is None or pool.adrift or not self.nodes.get(event.node_id):
             return []
         pool.credits += event.credits
         return self._dispatch(job, now)
 
-    def _open_pools(self, job: JobState) -> list[Command]:
-        if job.state not in _ACTIVE or (all_scheduled(job) and not job.running):
-            return []
-        opened = nodes_to_open(job, [node for node, ready in self.nodes.items() if ready])
-        for node in opened:
-            job.pools[node] = Pool()
-        return [OpenPool(job.job_id, node) for node in opened]
-
     # ---- mini-batches ----
 
     def _dispatch(self, job: JobState, now: float) -> list[Command]:
-        if not job.waiting:
+        if not job.waiting or job.awaited:
             return []
         commands: list[Command] = []
         if not job.running:
@@ -212,85 +259,69 @@ class Machine:
             pool = job.pools[node_id]
             pool.credits -= count
             pool.open += count
-            attempts = [self._attempt(job, node_id) for _ in range(count)]
-            commands.append(Dispatch(job.job_id, node_id, attempts))
-        if commands and job.state is State.PENDING:
-            job.state = State.RUNNING
-            commands.append(TellState(job.job_id, State.RUNNING))
-        return commands
+            commands.append(Dispatch(job.job_id, node_id, [self._attempt(job, node_id, now) for _ in range(count)]))
+        return [*commands, *self._running(job)] if commands else commands
 
-    def _attempt(self, job: JobState, node_id: str) -> tuple[int, int, int]:
+    def _attempt(self, job: JobState, node_id: str, now: float) -> tuple[int, MiniBatch]:
         mini_batch = job.waiting.popleft()
-        self._next_attempt += 1
-        job.running[self._next_attempt] = Running(mini_batch, node_id)
-        return self._next_attempt, mini_batch.index, mini_batch.tries + 1
+        self._next_attempt = attempt = self._next_attempt + 1
+        attempts.begin(job, attempt, mini_batch, node_id, now)
+        return attempt, mini_batch
+
+    @staticmethod
+    def _running(job: JobState) -> list[Command]:
+        """Says once that a job has begun to run."""
+        if job.state is not State.PENDING or not job.running:
+            return []
+        job.state = State.RUNNING
+        return [TellState(job.job_id, State.RUNNING)]
 
     def _attempts_ended(self, event: AttemptsEnded, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
         if job is None:
             return []
-        settled: list[int] = []
+        settling = Settling(job)
         for end in event.ends:
-            running = job.running.pop(end.attempt_id, None)
-            if running is None:
-                continue
-            pool = job.pools.get(running.node_id)
-            if pool:
-                pool.open -= 1
+            settling.attempt_ended(end)
+        if settling.progress:
             job.last_progress = now
-            if self._settles(job, running.mini_batch, end):
-                settled.append(running.mini_batch.index)
-        if job.state not in _ACTIVE:
+        if job.state not in ACTIVE:
             return []
-        commands: list[Command] = [Settle(job.job_id, settled)] if settled else []
-        return [*commands, *self._judge(job), *self._dispatch_if_active(job, now)]
+        return [*self._settled(job, settling), *self._dispatch_if_active(job, now)]
+
+    def _settled(self, job: JobState, settling: Settling) -> list[Command]:
+        return [*settling.commands(), *self._judge(job)]
 
     def _dispatch_if_active(self, job: JobState, now: float) -> list[Command]:
-        return self._dispatch(job, now) if job.state in _ACTIVE else []
+        return self._dispatch(job, now) if job.state in ACTIVE else []
 
-    def _settles(self, job: JobState, mini_batch: MiniBatch, end: AttemptEnd) -> bool:
-        """Counts an attempt's end; False when the mini-batch goes back to wait for another one."""
-        counts, failure = job.counts, end.failure
-        if failure is None:
-            counts.succeeded_mini_batches += 1
-            counts.succeeded_items += end.succeeded_items
-            counts.failed_items += end.failed_items
-            counts.rows += end.rows
-            return True
-        if failure.kind not in NO_TRY:
-            job.first_failure = job.first_failure or failure
-            mini_batch.tries += 1
-        if mini_batch.tries >= job.limits.run_max_try:
-            counts.failed_mini_batches += 1
-            counts.failed_items += mini_batch.items
-            return True
-        counts.retried_attempts += failure.kind not in NO_TRY
-        job.waiting.appendleft(mini_batch)
-        return False
+    def _back_up(self, job: JobState, now: float) -> list[Command]:
+        """Runs what takes far longer than the others a second time, where a worker is free."""
+        commands: list[Command] = []
+        for attempt in stragglers(job, now):
+            node_id = free_node(job, not_here=job.running[attempt].node_id)
+            if node_id is None:
+                break
+            self._next_attempt += 1
+            mini_batch = attempts.double(job, attempt, self._next_attempt, node_id, now)
+            job.pools[node_id].credits -= 1
+            job.pools[node_id].open += 1
+            commands.append(Dispatch(job.job_id, node_id, [(self._next_attempt, mini_batch)]))
+        return commands
 
     # ---- judgement and end ----
 
     def _judge(self, job: JobState) -> list[Command]:
         failure = exceeded(job)
-        if failure is None and self._all_settled(job):
+        if failure is None and all_settled(job):
             failure = without_success(job)
             if failure is None:
-                return self._commit(job)
+                return [] if pools.has_files_out(job) else self._commit(job)
         return self._fail(job, failure) if failure else []
-
-    @staticmethod
-    def _all_settled(job: JobState) -> bool:
-        counts = job.counts
-        return (
-            counts.planning_ended
-            and counts.settled >= counts.planned_mini_batches
-            and not job.running
-            and not job.waiting
-        )
 
     def _commit(self, job: JobState) -> list[Command]:
         job.state = State.COMMITTING
-        return [*self._close_pools(job), TellState(job.job_id, State.COMMITTING), Commit(job.job_id)]
+        return [*pools.close_all(job), TellState(job.job_id, State.COMMITTING), Commit(job.job_id)]
 
     def _fail(self, job: JobState, failure: Failure) -> list[Command]:
         job.error = failure
@@ -298,29 +329,18 @@ class Machine:
 
     def _end(self, job: JobState) -> list[Command]:
         job.state = State.ENDING
-        commands = self._close_pools(job, abort=True)
-        job.waiting.clear()
-        job.running.clear()
+        commands = pools.close_all(job, abort=True)
+        attempts.drop_all(job)
         return [*commands, TellState(job.job_id, State.ENDING), Discard(job.job_id)]
-
-    @staticmethod
-    def _close_pools(job: JobState, abort: bool = False) -> list[Command]:
-        nodes = list(job.pools)
-        job.pools.clear()
-        return [ClosePool(job.job_id, node, abort) for node in nodes]
 
     def _frames_damaged(self, event: FramesDamaged, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
         if job is None or job.state is not State.COMMITTING:
             return []
-        counts, lost = job.counts, event.lost
-        counts.succeeded_mini_batches -= lost.succeeded_mini_batches
-        counts.succeeded_items -= lost.succeeded_items
-        counts.failed_items -= lost.failed_items
-        counts.rows -= lost.rows
+        job.counts.take_back(event.lost)
         job.state, job.last_progress = State.RUNNING, now
         job.waiting.extend(event.mini_batches)
-        return [TellState(job.job_id, State.RUNNING), *self._open_pools(job)]
+        return [TellState(job.job_id, State.RUNNING), *pools.open_new(job, self.nodes)]
 
     def _committed(self, event: OutputCommitted, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
@@ -345,54 +365,29 @@ class Machine:
     # ---- time ----
 
     def _ticked(self, event: Ticked, now: float) -> list[Command]:
-        commands: list[Command] = []
-        for job in self._actives():
-            commands += self._open_pools(job)
-            failure = self._overdue(job, now)
-            if failure:
-                commands += self._fail(job, failure)
-        return commands
+        return [command for job in self._actives() for command in self._job_ticked(job, now)]
 
-    @staticmethod
-    def _overdue(job: JobState, now: float) -> Failure | None:
-        limits = job.limits
-        if job.running and now - job.last_progress > limits.progress_timeout:
-            return Failure(
-                FailureKind.STALLED,
-                f"No mini-batch finished for {limits.progress_timeout:g} s; raise progress_update_timeout if run() "
-                "may take that long.",
-            )
-        if not job.counts.planned_mini_batches and now - job.since > limits.first_timeout:
-            return Failure(
-                FailureKind.STALLED,
-                f"Listing the input gave no mini-batch within {limits.first_timeout:g} s; raise "
-                "first_task_creation_timeout if it may take that long.",
-            )
-        return None
+    def _job_ticked(self, job: JobState, now: float) -> list[Command]:
+        if now >= job.awaited_until:
+            job.awaited_until = math.inf
+            job.awaited.clear()
+            if failed := self._judge_suspects(job):
+                return failed
+        pools.give_up(job, now)
+        commands = [*pools.open_new(job, self.nodes), *pools.reopen(job, now)]
+        commands += [*self._dispatch(job, now), *self._back_up(job, now)]
+        if stands_still(job):
+            job.last_progress = now
+        failure = overdue(job, now)
+        if failure is None:
+            return [*commands, *self._judge(job)]
+        return [*commands, *self._fail(job, failure)]
 
     # ---- looking ----
 
     def _active(self, job_id: str) -> JobState | None:
         job = self.jobs.get(job_id)
-        return job if job and job.state in _ACTIVE else None
+        return job if job and job.state in ACTIVE else None
 
     def _actives(self) -> Iterable[JobState]:
-        return [job for job in self.jobs.values() if job.state in _ACTIVE]
-
-
-def waiting_for(job: JobState, has_nodes: bool, without_nodes: str = "no node has joined yet") -> str:
-    """Why a job is not going faster, in a few words; empty when all is well."""
-    if job.state not in _ACTIVE or job.running:
-        return ""
-    if not has_nodes:
-        return without_nodes
-    phases = {pool.phase for pool in job.pools.values()}
-    if PoolPhase.READY in phases:
-        return "" if job.waiting else "the input is being listed"
-    if PoolPhase.WARMING in phases:
-        return "workers run init()"
-    if PoolPhase.WAITING_FOR_SLOTS in phases:
-        return "all slots are taken by other jobs"
-    if phases:
-        return "workers are being prepared"
-    return "no node can take it; all are draining or have failed in init()"
+        return [job for job in self.jobs.values() if job.state in ACTIVE]

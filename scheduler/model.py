@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .isolation import Isolation
 
 
 class FailureKind(enum.IntEnum):
@@ -26,10 +31,15 @@ class FailureKind(enum.IntEnum):
     OUTPUT_FAILED = 14
     NOT_STARTED = 15
     MESH_ENDED = 16
+    OUT_OF_MEMORY = 17
 
 
-#: Ends of an attempt that are nobody's fault: the mini-batch runs again and no try is counted.
-NO_TRY = frozenset({FailureKind.NODE_LOST, FailureKind.NOT_STARTED})
+#: Failures of run() itself: a mini-batch that is out of tries by one of them is split to find the bad items.
+OF_RUN = frozenset(
+    {FailureKind.RUN_RAISED, FailureKind.RUN_TIMEOUT, FailureKind.WORKER_CRASHED, FailureKind.OUT_OF_MEMORY}
+)
+#: Failures that have ended a worker by themselves.
+CRASHES = frozenset({FailureKind.WORKER_CRASHED, FailureKind.OUT_OF_MEMORY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class State(enum.IntEnum):
     LOST = 8
 
 
+ACTIVE = frozenset({State.PENDING, State.RUNNING})
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST})
 
 
@@ -72,6 +83,10 @@ class Limits:
     first_timeout: float = 600.0
     #: append_row: a job in which no item succeeded fails.
     needs_rows: bool = True
+    #: Split what run() has failed for good until the bad items stand alone.
+    isolate_failures: bool = True
+    #: Run what takes far longer than the others a second time. None: with more than one node, not for summary_only.
+    backup_attempts: bool | None = None
 
 
 @dataclass(slots=True)
@@ -94,14 +109,40 @@ class Counts:
         """Mini-batches of which nothing more is to come."""
         return self.succeeded_mini_batches + self.failed_mini_batches + self.unreadable_mini_batches
 
+    def take_back(self, lost: Counts) -> None:
+        """Uncounts what was settled and has to run again."""
+        self.succeeded_mini_batches -= lost.succeeded_mini_batches
+        self.failed_mini_batches -= lost.failed_mini_batches
+        self.succeeded_items -= lost.succeeded_items
+        self.failed_items -= lost.failed_items
+        self.rows -= lost.rows
+
 
 @dataclass(slots=True)
 class MiniBatch:
-    """One open mini-batch: its place in the job, its items, and the tries that have failed so far."""
+    """One open mini-batch, or one part of a mini-batch that is being split: the unit of dispatch.
+
+    `tries` are those that have failed so far; `first` is the first item of the part, `level` how many rounds of the
+    isolation came before it (0: it is no part).
+    """
 
     index: int
     items: int
     tries: int = 0
+    first: int = 0
+    level: int = 0
+    #: Times that a node was lost on which it may have been running.
+    lost: int = 0
+    #: It has ended a worker: nothing of it is run twice at once.
+    crashed: bool = False
+    #: The latest of its attempts whose end has been counted: a node that still holds that one, or one before, has
+    #: nothing new to tell of it.
+    ended: int = 0
+
+    @property
+    def part(self) -> int:
+        """Tells the parts of one mini-batch from each other; 0 for the whole. As in Dispatch and Held."""
+        return self.level << 40 | self.first
 
 
 class PoolPhase(enum.IntEnum):
@@ -124,14 +165,26 @@ class Pool:
     credits: int = 0
     #: Attempts dispatched to this pool and not ended.
     open: int = 0
+    #: Its stream broke and another one has not said yet what the node holds.
+    adrift: bool = False
+    #: Monotonic second before which its stream is not opened again, and how long it waits after the next break.
+    again: float = 0.0
+    backoff: float = 0.0
+    #: Monotonic second at which the node has given up what was out, if no stream has reached it by then.
+    lapses: float = 0.0
+    #: Why its results cannot be stored at present; empty when they can.
+    held_up: str = ""
 
 
 @dataclass(slots=True)
 class Running:
-    """An attempt that is out: which mini-batch, and where."""
+    """An attempt that is out: which mini-batch, where, and since which monotonic second."""
 
     mini_batch: MiniBatch
     node_id: str
+    since: float
+    #: It has, or had, a second attempt beside it, or is one.
+    doubled: bool = False
 
 
 @dataclass(slots=True)
@@ -146,9 +199,21 @@ class JobState:
     #: Planned, not dispatched; a window of the plan in its order, with what comes back at its front.
     waiting: deque[MiniBatch] = field(default_factory=deque)
     running: dict[int, Running] = field(default_factory=dict)
+    #: Of two attempts of one mini-batch that are out at once, each to the other.
+    twins: dict[int, int] = field(default_factory=dict)
+    #: Mini-batches that are being split, by index; their open parts wait and run like mini-batches.
+    isolations: dict[int, Isolation] = field(default_factory=dict)
+    #: How many of `running` are parts.
+    parts_out: int = 0
     pools: dict[str, Pool] = field(default_factory=dict)
     suspects: dict[str, Failure] = field(default_factory=dict)
     first_failure: Failure | None = None
     error: Failure | None = None
     cancelled: bool = False
     last_progress: float = 0.0
+    #: Nodes that may hold attempts from before this start of the scheduler and have not said so yet; nothing is
+    #: dispatched until the last of them has, or until that monotonic second.
+    awaited: set[str] = field(default_factory=set)
+    awaited_until: float = math.inf
+    #: Seconds that the latest good attempts of whole mini-batches took.
+    elapsed: deque[float] = field(default_factory=lambda: deque(maxlen=100))

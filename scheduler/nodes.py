@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from .events import NodeDraining, NodeJoined, NodeLost
 from .jobs import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
 
     from grpc import aio
 
@@ -44,12 +46,22 @@ class Node:
 class Nodes:
     """Takes heartbeats and turns them into events; judges leases, but only once it has itself been awake for one."""
 
-    def __init__(self, lease: float, tell: Callable[[Event], None], settled: Callable[[str], Awaitable[None]]) -> None:
-        """`settled` returns once all that a node that leaves has told is counted."""
+    def __init__(
+        self,
+        lease: float,
+        tell: Callable[[Event], None],
+        unheard: Callable[[str, bool], Awaitable[None]],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        """`unheard` gets a node and whether it leaves by itself; it returns once all that the node has told is counted
+        and nothing more of it is heard. `spawn` watches over what takes its time."""
         self._lease = lease
         self._tell = tell
-        self._settled = settled
+        self._unheard = unheard
+        self._spawn = spawn
         self._nodes: dict[str, Node] = {}
+        #: Nodes out of reach whose loss is not told yet; done once it is.
+        self._going: dict[str, asyncio.Future[None]] = {}
         self._awake_since = time.monotonic()
         self._last_judged = self._awake_since
 
@@ -64,18 +76,22 @@ class Nodes:
         if not _NODE_ID.fullmatch(request.node_id):
             raise BadName(f"'{request.node_id}' is no node id; use letters, digits, '.', '_' and '-', at most 128.")
         if request.leaving:
-            await self._settled(request.node_id)
-            await self._lose(request.node_id, "left")
+            self._lose(request.node_id, "it left", left=True)
+        while request.node_id in self._going:
+            await asyncio.shield(self._going[request.node_id])
+        if request.leaving:
             return
         node = self._nodes.get(request.node_id)
         if node is None:
             node = self._join(request)
+            if request.replaces and request.replaces != request.node_id:
+                self._lose(request.replaces, f"{request.node_id} has taken its place")
         node.seen, node.seen_at, node.workers = time.monotonic(), time.time(), request.workers
         if request.draining and not node.draining:
             node.draining = True
             self._tell(NodeDraining(node.node_id))
 
-    async def judge(self) -> None:
+    def judge(self) -> None:
         """Gives up nodes whose lease has run out. Called several times a lease; a gap means that we were not awake."""
         now = time.monotonic()
         if now - self._last_judged > self._lease / 3:
@@ -85,7 +101,7 @@ class Nodes:
             return
         for node in list(self._nodes.values()):
             if now - node.seen > self._lease:
-                await self._lose(node.node_id, f"no heartbeat for {self._lease:g} s")
+                self._lose(node.node_id, f"no heartbeat for {self._lease:g} s")
 
     def protos(self, jobs_of: Callable[[str], list[str]]) -> list[scheduler_pb2.Node]:
         ready, draining = scheduler_pb2.Node.STATE_READY, scheduler_pb2.Node.STATE_DRAINING
@@ -125,10 +141,21 @@ class Nodes:
         self._tell(NodeJoined(node.node_id))
         return node
 
-    async def _lose(self, node_id: str, why: str) -> None:
-        node = self._nodes.pop(node_id, None)
-        if node is None:
+    def _lose(self, node_id: str, why: str, left: bool = False) -> None:
+        """From now on no stream leads there. Unknown nodes are lost, too: jobs may wait for one that served them before
+        this start of the scheduler."""
+        if node_id in self._going:
             return
-        structlog.get_logger().warning("node_gone", node=node_id, why=why)
-        self._tell(NodeLost(node_id))
-        await node.channel.close()
+        node = self._nodes.pop(node_id, None)
+        if node is not None:
+            structlog.get_logger().warning("node_gone", node=node_id, why=why)
+        self._going[node_id] = asyncio.get_running_loop().create_future()
+        self._spawn(self._tell_loss(node_id, node, left))
+
+    async def _tell_loss(self, node_id: str, node: Node | None, left: bool) -> None:
+        """Behind all that the node has told: what is on its way to the disk may not be taken for lost."""
+        await self._unheard(node_id, left)
+        self._tell(NodeLost(node_id, left))
+        self._going.pop(node_id).set_result(None)
+        if node is not None:
+            await node.channel.close()

@@ -6,17 +6,23 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from .model import JobState, Pool
 
 
-def nodes_to_open(job: JobState, ready: Collection[str]) -> list[str]:
-    """Nodes that shall begin to serve the job now: all that are ready and not suspect, up to its node_count."""
-    candidates = [node for node in ready if node not in job.pools and node not in job.suspects]
+def nodes_to_open(job: JobState, nodes: Mapping[str, bool]) -> list[str]:
+    """Nodes that shall begin to serve the job now: all that are ready and not suspect, up to its node_count.
+
+    `nodes` says of each whether it is ready. Those that may hold attempts of the job come first, ready or not, and as
+    long as they have not come their places are kept for them.
+    """
+    new = [node for node in nodes if node not in job.pools and node not in job.suspects]
+    awaited = [node for node in new if node in job.awaited]
+    others = [node for node in new if node not in job.awaited and nodes[node]]
     if job.limits.node_count:
-        return candidates[: max(0, job.limits.node_count - len(job.pools))]
-    return candidates
+        others = others[: max(0, job.limits.node_count - len(job.awaited.union(job.pools)))]
+    return awaited + others
 
 
 def shares(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:

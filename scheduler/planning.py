@@ -98,7 +98,8 @@ class Planning:
             if due or len(self._rows) >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
                 self._flush(ended=False)
                 flushed = time.monotonic()
-        self._flush(ended=True)
+        if not self._stopped.is_set():
+            self._flush(ended=True)
 
     def _take(self, planned: PlannedMiniBatch | FileWithoutRows) -> None:
         row = self._row

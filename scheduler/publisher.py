@@ -16,7 +16,8 @@ from batchmesh.errors import NoArtifact
 from batchmesh.status import from_rpc_error
 from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
 
-from . import report, tables
+from . import tables
+from .report import MiniBatchReport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -33,6 +34,8 @@ _Thing = TypeVar("_Thing")
 _PAGE = 2000
 #: Seconds for which a unary call is tried again before the caller is told that storage does not answer.
 _PATIENCE = 10.0
+#: Seconds within which storage has looked at all that it keeps.
+_LISTING_DEADLINE = 600.0
 #: Seconds within which storage assembles an output of any size.
 _COMMIT_DEADLINE = 6 * 3600.0
 
@@ -62,7 +65,7 @@ class Publisher:
         if digest not in found.digest:
             raise NoArtifact(f"Storage does not have the source {digest[:12]}…; send it with WriteArtifact first.")
 
-    async def reserve(self, job_id: str, spec: job_pb2.JobSpec) -> None:
+    async def reserve(self, job_id: str, spec: job_pb2.JobSpec, *, resumed: bool = False) -> None:
         """Raises OutputNotEmpty, OutputReserved or OutputUnwritable."""
         request = storage_pb2.ReserveOutputRequest(
             job_id=job_id,
@@ -70,6 +73,7 @@ class Publisher:
             overwrite=spec.overwrite,
             output_action=spec.output_action,
             append_row_file_name=spec.append_row_file_name,
+            resumed=resumed,
         )
         await self._ask(self._stub.ReserveOutput, request)
 
@@ -78,6 +82,20 @@ class Publisher:
 
     async def delete(self, job_id: str) -> None:
         await self._ask(self._stub.DeleteJob, storage_pb2.StorageServiceDeleteJobRequest(job_id=job_id))
+
+    async def usage(self) -> dict[str, int]:
+        """Bytes that storage keeps for each job."""
+        found: dict[str, int] = {}
+        try:
+            async for response in self._stub.ListUsage(storage_pb2.ListUsageRequest(), timeout=_LISTING_DEADLINE):
+                found.update((job.job_id, job.bytes) for job in response.jobs)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "Storage") from None
+        return found
+
+    async def trim_artifacts(self, keep: list[str], limit: int) -> None:
+        """Has storage delete sources that are not among `keep`, until all together take at most `limit` bytes."""
+        await self._ask(self._stub.TrimArtifacts, storage_pb2.TrimArtifactsRequest(keep=keep, limit=limit))
 
     @staticmethod
     async def _ask(method: Callable[..., Awaitable[Any]], request: Message) -> Any:
@@ -111,33 +129,33 @@ class Publisher:
         yield storage_pb2.CommitOutputRequest(header=header)
         for paths in _in_pieces(empty, lambda path: len(path.encode())):
             yield storage_pb2.CommitOutputRequest(files_without_rows=paths)
-        after = -1
+        after, run_max_try = -1, record.spec.run_max_try
         while True:
             ask = partial(tables.report_rows, number=number, after=after, count=_PAGE)
             page = await asyncio.wrap_future(self._store.read(ask))
-            for request in _page_requests(page):
-                yield request
-            if len(page) < _PAGE:
+            if not page:
+                yield storage_pb2.CommitOutputRequest(complete=True)
                 return
-            after = page[-1].index
+            for request in _page_requests([MiniBatchReport(rows, run_max_try) for rows in page]):
+                yield request
+            after = page[-1][0].idx
 
 
-def _page_requests(page: list[tables.ReportRow]) -> Iterator[storage_pb2.CommitOutputRequest]:
+def _page_requests(page: list[MiniBatchReport]) -> Iterator[storage_pb2.CommitOutputRequest]:
     """One page as requests of a bounded size: all places in one, rows and failed lines in as many as they need."""
     places = segment_pb2.Places()
     names: dict[str, int] = {}
-    for row in page:
-        if row.length:
-            places.segment.append(names.setdefault(row.segment, len(names)))
-            places.offset.append(row.offset)
-            places.length.append(row.length)
-            places.mini_batch.append(row.index)
-            places.attempt_id.append(row.attempt)
+    for row in (row for each in page for row in each.good):
+        places.segment.append(names.setdefault(row.segment, len(names)))
+        places.offset.append(row.offset)
+        places.length.append(row.length)
+        places.mini_batch.append(row.idx)
+        places.attempt_id.append(row.attempt)
     places.segments.extend(names)
     yield storage_pb2.CommitOutputRequest(places=places)
-    for rows in _in_pieces(map(report.processed, page), lambda row: row.ByteSize()):
+    for rows in _in_pieces((each.processed() for each in page), lambda row: row.ByteSize()):
         yield storage_pb2.CommitOutputRequest(processed=rows)
-    failed = ((row.index, line) for row in page for line in report.failed_lines(row))
+    failed = ((each.idx, line) for each in page for line in each.failed_lines())
     for lines in _in_pieces(failed, lambda each: len(each[1])):
         yield storage_pb2.CommitOutputRequest(
             failed_mini_batch=[index for index, _ in lines], failed_lines=[line for _, line in lines]

@@ -11,7 +11,7 @@ import structlog
 
 from batchmesh.errors import BatchmeshError
 
-from . import tables
+from . import counting, tables
 from .events import JobCancelled
 from .jobs import JobRecord
 from .model import Failure, FailureKind, JobState, State
@@ -19,24 +19,39 @@ from .spec import limits_of
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
+    from .model import Counts
     from .publisher import Publisher
-    from .store import Store
+    from .store import Database, Store
+    from .tables import JobRow
 
 
-async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, embedded: bool) -> None:
-    """An embedded mesh ended with its last client: its jobs are LOST and resumable. A standing one goes on."""
+async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, *, lost: bool) -> None:
+    """Goes on with the jobs that had not ended, from what the nodes that served them still hold. With `lost` the mesh
+    that ran them has ended with its last client: they become LOST and resumable."""
     for row in await asyncio.wrap_future(store.read(tables.unfinished_jobs)):
-        counts = await asyncio.wrap_future(store.read(partial(tables.counted, job_id=row.job_id)))
-        structlog.get_logger().info("job_found_unfinished", job=row.job_id, lost=embedded)
         record = JobRecord(row, None)
-        if embedded:
-            record.state = JobState(row.job_id, limits_of(record.spec), since=0.0, counts=counts)
+        structlog.get_logger().info("job_found_unfinished", job=row.job_id, lost=lost)
+        ask = partial(_found, row=row, run_max_try=record.spec.run_max_try)
+        await asyncio.wrap_future(store.write([]))  # nodes that have been given up meanwhile are expected no more
+        counts, first_failure, nodes = await asyncio.wrap_future(store.read(ask))
+        row.first_failure = row.first_failure or first_failure
+        if lost:
+            limits, first = limits_of(record.spec), record.first_failure()
+            record.state = JobState(row.job_id, limits, since=0.0, counts=counts, first_failure=first)
             await _lose(record, store, publisher)
-        else:
-            row.state = int(State.PENDING) if row.state == State.ENDING else row.state
-            dispatcher.start(record, counts)
-            if row.cancelled:
-                dispatcher.tell(JobCancelled(row.job_id))
+            continue
+        if row.state == State.COMMITTING:
+            nodes = frozenset()  # all had been told to finish; and the output may be there already
+        row.state = int(State.PENDING) if row.state == State.ENDING else row.state
+        dispatcher.start(record, counts, nodes)
+        if row.cancelled:
+            dispatcher.tell(JobCancelled(row.job_id))
+
+
+def _found(db: Database, row: JobRow, run_max_try: int) -> tuple[Counts, bytes | None, frozenset[str]]:
+    """What is done of a job, the first failure on record, and who may hold attempts of it."""
+    counts = counting.counted(db, row.job_id, run_max_try)
+    return counts, tables.first_failure(db, row.number), tables.serving(db, row.number)
 
 
 async def _lose(record: JobRecord, store: Store, publisher: Publisher) -> None:
@@ -46,7 +61,7 @@ async def _lose(record: JobRecord, store: Store, publisher: Publisher) -> None:
     record.state.error = Failure(FailureKind.MESH_ENDED, sentence)
     row = record.frozen()
     row.state, row.ended = int(State.LOST), time.time()
-    await asyncio.wrap_future(store.write(tables.set_state(row)))
+    await asyncio.wrap_future(store.write([*tables.set_state(row), *tables.forget_serving(row.number)]))
     try:
         await publisher.release(job_id)
     except BatchmeshError as error:  # storage lost it, too: the next job for that folder is told what holds it

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from batchmesh.data.slices import decode_slice
+from batchmesh.data.slices import decode_slice, part_of
 from batchmesh.failed_items import failed_line
 from batchmesh.v1 import job_pb2, storage_pb2
 from batchmesh.version import VERSION
@@ -15,52 +15,83 @@ from batchmesh.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batchmesh.data.slices import SliceFields
+
     from .jobs import JobRecord
     from .model import Counts, Failure, State
     from .tables import ReportRow
 
 
-def processed(row: ReportRow) -> storage_pb2.ProcessedMiniBatch:
-    """One row of processed_mini-batches.csv."""
-    failure = _failure(row)
-    final = failure is None or _is_final(row)
-    failed = row.failed if failure is None else row.items if final else 0
-    return storage_pb2.ProcessedMiniBatch(
-        mini_batch=row.index,
-        tries=row.tries,
-        node=row.node,
-        process=row.process,
-        started_us=row.started_us,
-        total_items=row.items,
-        succeeded_items=row.succeeded,
-        failed_items=failed,
-        elapsed_us=row.elapsed_us,
-        run_us=row.run_us,
-        status="Succeeded" if failure is None else "Failed" if final else "NotReached",
-        error=" ".join(failure.message.split()) if failure else "",
-    )
+class MiniBatchReport:
+    """What became of one mini-batch: `rows` are its outcomes in the order of its items, one unless it was split."""
 
+    def __init__(self, rows: list[ReportRow], run_max_try: int) -> None:
+        self.idx = rows[0].idx
+        self._rows = rows
+        self._run_max_try = run_max_try
+        self._unreadable = rows[0].planned_failure
+        settled = sum([row.part_items for row in rows if row.failure is None or row.final])
+        self._is_settled = settled == rows[0].items
 
-def failed_lines(row: ReportRow) -> Iterator[bytes]:
-    """Lines of failed_items.jsonl for a mini-batch that failed whole: one a file, or one for a slice of a table."""
-    failure = _failure(row)
-    if failure is None or not _is_final(row):
-        return
-    kind = job_pb2.Failure.Kind.Name(failure.kind).removeprefix("KIND_")
-    fields = decode_slice(row.payload)
-    rest: dict[str, Any] = {
-        "kind": kind,
-        "error": failure.message,
-        "traceback": failure.traceback,
-        "tries": row.tries,
-    }
-    if fields.get("kind") == "files":
-        for path in fields["files"]:
-            yield failed_line(item=path, slice_fields=None, count=1, **rest)
-    elif row.planned_failure is not None:
-        yield failed_line(item=fields.get("file"), slice_fields=None, count=row.items, **rest)
-    else:
-        yield failed_line(item=None, slice_fields=fields, count=row.items, **rest)
+    @property
+    def good(self) -> list[ReportRow]:
+        """Those of its rows whose frames count: of a mini-batch that was not searched to its end none does."""
+        return [row for row in self._rows if row.length and row.failure is None] if self._is_settled else []
+
+    def processed(self) -> storage_pb2.ProcessedMiniBatch:
+        """Its row of processed_mini-batches.csv."""
+        row = self._rows[0] if len(self._rows) == 1 else _joined(self._rows, self._run_max_try)
+        failure = self._unreadable or row.failure
+        reached = self._is_settled or self._unreadable is not None
+        return storage_pb2.ProcessedMiniBatch(
+            mini_batch=self.idx,
+            tries=row.tries,
+            node=row.node,
+            process=row.process,
+            started_us=row.started_us,
+            total_items=row.items,
+            succeeded_items=row.succeeded if reached else 0,
+            failed_items=row.items if self._unreadable is not None else row.failed if reached else 0,
+            elapsed_us=row.elapsed_us,
+            run_us=row.run_us,
+            status="NotReached" if not reached else "Succeeded" if failure is None else "Failed",
+            error=_one_line(failure) if failure is not None else "",
+        )
+
+    def failed_lines(self) -> Iterator[bytes]:
+        """Lines of failed_items.jsonl: one a file, or one for each part of a table that failed."""
+        if self._unreadable is not None:
+            row = self._rows[0]
+            yield from self._lines(decode_slice(row.payload), row.items, self._unreadable, tries=0)
+        elif self._is_settled:
+            for row in self._rows:
+                if row.failure is not None:
+                    tries = self._run_max_try + row.level if row.level else row.tries
+                    yield from self._lines(_slice(row), row.part_items, row.failure, tries)
+
+    def _lines(self, fields: SliceFields, count: int, blob: bytes, tries: int) -> Iterator[bytes]:
+        failure = job_pb2.Failure.FromString(blob)
+        rest: dict[str, Any] = {
+            "kind": job_pb2.Failure.Kind.Name(failure.kind).removeprefix("KIND_"),
+            "error": failure.message,
+            "traceback": failure.traceback,
+            "tries": tries,
+        }
+        if fields.get("kind") == "files":
+            for path in fields["files"]:
+                yield failed_line(item=path, slice_fields=None, count=1, **rest)
+        elif self._unreadable is not None:
+            yield failed_line(item=fields.get("file"), slice_fields=None, count=count, **rest)
+        elif count == 1 and "part" in fields and self._rows_are_in_order:
+            item = {"file": fields["file"], "line": None, "row": fields["row"] + fields["part"][0], "column": None}
+            yield failed_line(item=item, slice_fields=None, count=1, **rest)
+        else:
+            yield failed_line(item=None, slice_fields=fields, count=count, **rest)
+
+    @property
+    def _rows_are_in_order(self) -> bool:
+        """Of a table: whether no row can have been unreadable. Those would stand behind all others, and shift these."""
+        return all(row.part_items == 1 if row.failure is not None else not row.failed for row in self._rows)
 
 
 def summary(record: JobRecord, state: State, counts: Counts, error: Failure | None) -> str:
@@ -105,13 +136,26 @@ def summary(record: JobRecord, state: State, counts: Counts, error: Failure | No
     )
 
 
-def _failure(row: ReportRow) -> job_pb2.Failure | None:
-    blob = row.planned_failure or row.failure
-    return job_pb2.Failure.FromString(blob) if blob else None
+def _joined(rows: list[ReportRow], run_max_try: int) -> ReportRow:
+    """The parts of a mini-batch as one row: their sums, the first failure, and where and when the last of them ran."""
+    last = max(rows, key=lambda row: row.attempt)
+    return last._replace(
+        tries=run_max_try + max(row.runs for row in rows),
+        succeeded=sum(row.succeeded for row in rows),
+        failed=sum(row.failed for row in rows),
+        elapsed_us=sum(row.elapsed_us for row in rows),
+        run_us=sum(row.run_us for row in rows),
+        failure=next((row.failure for row in rows if row.failure is not None), None),
+    )
 
 
-def _is_final(row: ReportRow) -> bool:
-    return row.planned_failure is not None or bool(row.final)
+def _slice(row: ReportRow) -> SliceFields:
+    fields = decode_slice(row.payload)
+    return part_of(fields, row.first, row.part_items) if row.level else fields
+
+
+def _one_line(blob: bytes) -> str:
+    return " ".join(job_pb2.Failure.FromString(blob).message.split())
 
 
 def _iso(seconds: float) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sqlite3
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchmesh.errors import (
     BadPageToken,
@@ -15,7 +14,6 @@ from batchmesh.errors import (
     JobCommitting,
     JobEnded,
     JobExists,
-    JobNotEnded,
     JobNotResumable,
     MeshEmbedded,
     MeshUnreachable,
@@ -24,41 +22,59 @@ from batchmesh.errors import (
 from batchmesh.v1 import job_pb2, scheduler_pb2, scheduler_pb2_grpc
 from batchmesh.version import VERSION
 
-from . import tables
+from . import reopening, tables
+from .counting import counted
 from .events import JobCancelled
 from .jobs import JobRecord
-from .model import State
+from .model import ACTIVE, State
 from .planner import check
-from .spec import KIND_NUMBERS, check_job_id, completed, plan_request
+from .spec import KIND_NUMBERS, check_job_id, completed, limits_of, plan_request, resumed_spec
+from .store import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from grpc import aio
 
     from .config import Config
     from .dispatcher import Dispatcher
+    from .housekeeping import Housekeeping
+    from .model import Counts
     from .publisher import Publisher
     from .store import Store
 
     Context = aio.ServicerContext[Any, Any]
+
+_Answer = TypeVar("_Answer")
 
 _PAGE = 100
 #: Bytes of one page of jobs at most, for specs may name many inputs.
 _PAGE_BYTES = 2 * 2**20
 #: What a job waits for while there is no node, on a standing mesh and on an embedded one.
 _WITHOUT_NODES = ("no node has joined; start one with `batchmesh agent`", "this mesh's agent is starting")
-_RESUMABLE = frozenset({State.FAILED, State.CANCELLED, State.LOST})
+#: Seconds for which a call waits for a scheduler that takes up its jobs.
+_PATIENCE = 10.0
 
 
 class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     """Thin: what it decides is only whether a request can be taken at all."""
 
-    def __init__(self, config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher) -> None:
+    def __init__(
+        self, config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher, housekeeping: Housekeeping
+    ) -> None:
         self._config = config
         self._store = store
         self._dispatcher = dispatcher
         self._publisher = publisher
+        self._housekeeping = housekeeping
+        self._begun = asyncio.Event()
+        self._acts: set[asyncio.Task[Any]] = set()
+        #: What jobs that run were resumed with: the same request again is the same act.
+        self._resumed: dict[str, scheduler_pb2.ResumeJobRequest] = {}
+
+    def begin(self) -> None:
+        """All jobs that had not ended are taken up; until then what is asked about jobs waits."""
+        self._begun.set()
 
     async def SubmitJob(
         self, request: scheduler_pb2.SubmitJobRequest, context: Context
@@ -69,10 +85,22 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         record = await self._find(job_id)
         if record is None:
             self._check_attended(request.attended)
-            record = await self._accept(job_id, spec)
-        elif record.spec != spec:
+            record = await self._whole(self._accept(job_id, spec))
+        elif completed(job_pb2.JobSpec.FromString(record.row.submitted_spec)) != spec:
             raise JobExists(f"Job {job_id} was submitted with another spec; choose another id.")
         return scheduler_pb2.SubmitJobResponse(job=self._snapshot(record))
+
+    async def _whole(self, act: Coroutine[Any, Any, _Answer]) -> _Answer:
+        """Does it all even when the caller goes away meanwhile: what is in the database has to be set in motion."""
+        task = asyncio.create_task(act)
+        self._acts.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._acts.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller may not be there to hear of it
 
     async def _accept(self, job_id: str, spec: job_pb2.JobSpec) -> JobRecord:
         kind = await self._check_input(spec)
@@ -81,9 +109,10 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         statements = tables.add_job(job_id, spec.SerializeToString(), KIND_NUMBERS[kind], time.time())
         try:
             await asyncio.wrap_future(self._store.write(statements))
-        except sqlite3.IntegrityError:  # the same submission came twice at once; the first one stands
+        except Conflict:  # the same submission came twice at once; the first one stands
             return await self._record(job_id)
         row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
+        assert row is not None, "it has just been written"
         record = JobRecord(row, None)
         self._dispatcher.start(record)
         return record
@@ -112,6 +141,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             raise BadPageToken(f"'{request.page_token}' is no page token; begin again without one.")
         before = int(request.page_token or 2**62)
         count = min(_PAGE, request.page_size or _PAGE)
+        await self._found_begun()
         rows = await asyncio.wrap_future(self._store.read(partial(tables.list_jobs, before=before, count=count)))
         response = scheduler_pb2.ListJobsResponse()
         size = 0
@@ -138,52 +168,73 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             if record.is_final and record.state is None:
                 return
             await record.next_told(version, since)
+            if record.state is None and not record.is_final:  # it was looked at before it was set in motion
+                record = await self._record(request.job_id)
 
     async def CancelJob(
         self, request: scheduler_pb2.CancelJobRequest, context: Context
     ) -> scheduler_pb2.CancelJobResponse:
         record = await self._record(request.job_id)
-        state = record.state.state if record.state is not None else State(record.row.state)
-        if state is State.COMMITTING:
-            raise JobCommitting(f"Job {request.job_id} is writing its output and will succeed; it cannot be cancelled.")
-        if state in (State.SUCCEEDED, State.FAILED, State.LOST):
-            raise JobEnded(f"Job {request.job_id} has ended as {state.name}; there is nothing to cancel.")
-        self._dispatcher.tell(JobCancelled(request.job_id))
+        await self._whole(self._cancel(record))
         return scheduler_pb2.CancelJobResponse(job=self._snapshot(record))
+
+    async def _cancel(self, record: JobRecord) -> None:
+        """Durable before it is told; meanwhile the job may have begun to write its output."""
+        _check_cancellable(record)
+        if record.state is not None and record.state.state in ACTIVE:
+            await asyncio.wrap_future(self._store.write(tables.cancel(record.row.number)))
+            _check_cancellable(record)
+            self._dispatcher.tell(JobCancelled(record.row.job_id))
 
     async def ResumeJob(
         self, request: scheduler_pb2.ResumeJobRequest, context: Context
     ) -> scheduler_pb2.ResumeJobResponse:
-        record = await self._record(request.job_id)
-        state = State(record.row.state)
-        if state not in _RESUMABLE or record.state is not None:
-            raise JobNotResumable(
-                f"Job {request.job_id} is {state.name}; only one that failed, was cancelled or lost goes on."
-            )
-        self._check_attended(request.attended)
-        await self._publisher.check_source(record.spec.source_digest)
-        await self._publisher.reserve(request.job_id, record.spec)
-        return scheduler_pb2.ResumeJobResponse(job=self._snapshot(await self._reopen(record)))
+        return scheduler_pb2.ResumeJobResponse(job=self._snapshot(await self._whole(self._resume(request))))
 
-    async def _reopen(self, record: JobRecord) -> JobRecord:
+    async def _resume(self, request: scheduler_pb2.ResumeJobRequest) -> JobRecord:
+        job_id = request.job_id
+        async with self._housekeeping.door:
+            record = await self._record(job_id)
+            self._resumed = {each: by for each, by in self._resumed.items() if each in self._dispatcher.active}
+            if self._resumed.get(job_id) == request:  # two resumes at once are one
+                return record
+            spec = resumed_spec(record.spec, request)
+            await self._check_resumable(record, spec, request.failed)
+            self._check_attended(request.attended)
+            await self._publisher.check_source(spec.source_digest)
+            await self._publisher.reserve(job_id, spec, resumed=True)
+            await self._reopen(record.row, spec, request.failed)
+            self._resumed[job_id] = request
+            return self._dispatcher.active[job_id].record
+
+    async def _check_resumable(self, record: JobRecord, spec: job_pb2.JobSpec, failed: bool) -> None:
         row = record.row
+        counts = await self._counted(row.job_id, spec)
+        outcomes = await asyncio.wrap_future(self._store.read(partial(reopening.failed_outcomes, number=row.number)))
+        state = record.state.state if record.state is not None else State(row.state)
+        why = reopening.refusal(row.job_id, state, limits_of(spec), counts, outcomes, failed)
+        if why:
+            raise JobNotResumable(why)
+
+    async def _reopen(self, row: tables.JobRow, spec: job_pb2.JobSpec, failed: bool) -> None:
+        """Writes all that changes at once, then sets the job in motion."""
         row.state, row.round, row.cancelled = int(State.PENDING), row.round + 1, 0
-        row.ended = row.error = row.first_failure = row.progress = None
+        row.spec, row.ended, row.error, row.progress = spec.SerializeToString(), None, None, None
         row.output_path = row.report_path = ""
-        await asyncio.wrap_future(self._store.write([*tables.reopen_failed(row.number), *tables.set_state(row)]))
-        counts = await asyncio.wrap_future(self._store.read(partial(tables.counted, job_id=row.job_id)))
-        if row.job_id not in self._dispatcher.active:  # two resumes at once are one
-            self._dispatcher.start(record, counts)
-        return self._dispatcher.active[row.job_id].record
+        row.first_failure = None if failed else row.first_failure
+        reopened = tables.reopen_failed(row.number) if failed else []
+        await asyncio.wrap_future(self._store.write([*tables.set_state(row), *reopened]))
+        self._dispatcher.start(JobRecord(row, None), await self._counted(row.job_id, spec))
+
+    async def _counted(self, job_id: str, spec: job_pb2.JobSpec) -> Counts:
+        count = partial(counted, job_id=job_id, run_max_try=spec.run_max_try)
+        return await asyncio.wrap_future(self._store.read(count))
 
     async def DeleteJob(
         self, request: scheduler_pb2.DeleteJobRequest, context: Context
     ) -> scheduler_pb2.DeleteJobResponse:
-        record = await self._record(request.job_id)
-        if not record.is_final or record.state is not None:
-            raise JobNotEnded(f"Job {request.job_id} is {State(record.row.state).name}; cancel it first.")
-        await self._publisher.delete(request.job_id)
-        await asyncio.wrap_future(self._store.write(tables.delete_job(record.row.number)))
+        await self._found_begun()
+        await self._whole(self._housekeeping.forget(request.job_id))
         return scheduler_pb2.DeleteJobResponse()
 
     async def ListNodes(
@@ -217,7 +268,15 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     # ---- looking ----
 
+    async def _found_begun(self) -> None:
+        """Waits, within limits, until all jobs are taken up: before that none can be judged by its row."""
+        try:
+            await asyncio.wait_for(self._begun.wait(), _PATIENCE)
+        except TimeoutError:
+            raise MeshUnreachable(f"The scheduler has not reached storage at {self._config.storage} yet.") from None
+
     async def _find(self, job_id: str) -> JobRecord | None:
+        await self._found_begun()
         job = self._dispatcher.active.get(job_id)
         if job is not None:
             return job.record
@@ -236,3 +295,12 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     def _snapshot(self, record: JobRecord) -> job_pb2.Job:
         return record.snapshot(len(self._dispatcher.nodes) > 0, _WITHOUT_NODES[self._config.embedded])
+
+
+def _check_cancellable(record: JobRecord) -> None:
+    job_id = record.row.job_id
+    state = record.state.state if record.state is not None else State(record.row.state)
+    if state is State.COMMITTING:
+        raise JobCommitting(f"Job {job_id} is writing its output and will succeed; it cannot be cancelled.")
+    if state in (State.SUCCEEDED, State.FAILED, State.LOST):
+        raise JobEnded(f"Job {job_id} has ended as {state.name}; there is nothing to cancel.")

@@ -15,9 +15,11 @@ from .planner import PlanRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchmesh.v1 import scheduler_pb2
+
 _INT_MAX = 2**31 - 1
 _MAX_TIMEOUT = 259_200
-_DEFAULTS: dict[str, int | float | str] = {
+_DEFAULTS: dict[str, bool | int | float | str] = {
     "csv_header": "present",
     "append_row_file_name": "parallel_run_step.txt",
     "output_action": job_pb2.OUTPUT_ACTION_APPEND_ROW,
@@ -29,6 +31,7 @@ _DEFAULTS: dict[str, int | float | str] = {
     "task_overhead_timeout": 30.0,
     "first_task_creation_timeout": 600.0,
     "logging_level": "INFO",
+    "isolate_failures": True,
 }
 _KINDS = {
     job_pb2.INPUT_KIND_FILES: "files",
@@ -57,11 +60,24 @@ def completed(given: job_pb2.JobSpec) -> job_pb2.JobSpec:
         if absent:
             setattr(spec, name, value)
     if not spec.HasField("progress_update_timeout"):
-        spec.progress_update_timeout = 3 * (spec.run_invocation_timeout + spec.task_overhead_timeout)
+        spec.progress_update_timeout = _progress_timeout(spec)
     violations = _violations(given, spec)
     if violations:
         raise SpecRefused(" ".join(violations.values()), violations)
     return spec
+
+
+def resumed_spec(spec: job_pb2.JobSpec, request: scheduler_pb2.ResumeJobRequest) -> job_pb2.JobSpec:
+    """The spec with what a resume changes of it; raises SpecRefused as `completed` does."""
+    changed = job_pb2.JobSpec()
+    changed.CopyFrom(completed(spec))
+    if changed.progress_update_timeout == _progress_timeout(changed):  # it goes with the others, as by default
+        changed.ClearField("progress_update_timeout")
+    for name in ("error_threshold", "run_invocation_timeout"):
+        if request.HasField(name):
+            setattr(changed, name, getattr(request, name))
+    changed.source_digest = request.source_digest or changed.source_digest
+    return completed(changed)
 
 
 def limits_of(spec: job_pb2.JobSpec) -> Limits:
@@ -75,6 +91,8 @@ def limits_of(spec: job_pb2.JobSpec) -> Limits:
         progress_timeout=spec.progress_update_timeout,
         first_timeout=spec.first_task_creation_timeout,
         needs_rows=spec.output_action == job_pb2.OUTPUT_ACTION_APPEND_ROW,
+        isolate_failures=spec.isolate_failures,
+        backup_attempts=spec.backup_attempts if spec.HasField("backup_attempts") else None,
     )
 
 
@@ -87,6 +105,10 @@ def plan_request(spec: job_pb2.JobSpec) -> PlanRequest:
         csv_header=spec.csv_header,
         csv_types=dict(spec.csv_types),
     )
+
+
+def _progress_timeout(spec: job_pb2.JobSpec) -> float:
+    return 3 * (spec.run_invocation_timeout + spec.task_overhead_timeout)
 
 
 def _is_optional(name: str) -> bool:

@@ -1,17 +1,24 @@
-"""What is asked of and written to the database: jobs, their plans, their outcomes. One function a question."""
+"""What is asked of and written to the database: jobs, their plans, their outcomes. One function a question.
+
+A mini-batch is settled when the rows of its outcomes make up all of its items, and none of them has failed without
+being final. The rows of a mini-batch that is being split may overlap until then: a part's row takes the place of the
+row of the part that it was split from where both begin at the same item.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-from .model import FINAL, Counts, State
+from .isolation import PartRow
+from .model import FINAL, State
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
-    from .store import Statement
+    from .store import Database, Statement
 
 _FINAL = ",".join(str(int(state)) for state in sorted(FINAL))
 
@@ -40,70 +47,136 @@ class JobRow:
     cursor: str | None
     output_path: str
     report_path: str
+    #: As it was submitted, whatever a resume has changed in `spec` since.
+    submitted_spec: bytes
+
+    @property
+    def life(self) -> int:
+        """Tells the job from others of its id, before or after it, and from itself before it was resumed."""
+        return int(self.submitted * 1e6) + self.round
 
 
-#: A row to insert into outcomes, in the order of its columns.
-OutcomeRow = tuple[int, int, int, int, str, int, int, int, int, int, str, int, int, int, int, bytes | None, bool]
+_JOB = ", ".join(field.name for field in fields(JobRow))
+#: Columns of jobs that change with a job's state.
+_WITH_STATE = (
+    *("spec", "state", "round", "started", "ended", "cancelled", "error", "first_failure", "progress"),
+    *("output_path", "report_path"),
+)
+
+
+class OutcomeRow(NamedTuple):
+    """A row of outcomes: what became of a mini-batch, or of one part of it.
+
+    `tries` as in MiniBatch, this one included; `level` and `runs` are 0 for the whole. A failure is `final` when
+    nothing more is to come of it.
+    """
+
+    job: int
+    idx: int
+    first: int
+    items: int
+    level: int
+    runs: int
+    tries: int
+    attempt: int
+    segment: str
+    offset: int
+    length: int
+    rows: int
+    succeeded: int
+    failed: int
+    node: str
+    process: int
+    started_us: int
+    run_us: int
+    elapsed_us: int
+    failure: bytes | None
+    final: bool
+
 
 # ---- jobs ----
 
 
 def add_job(job_id: str, spec: bytes, input_kind: int, submitted: float) -> list[Statement]:
-    sql = "INSERT INTO jobs (job_id, spec, state, input_kind, submitted) VALUES (?, ?, ?, ?, ?)"
-    return [(sql, [(job_id, spec, int(State.PENDING), input_kind, submitted)])]
+    sql = "INSERT INTO jobs (job_id, spec, submitted_spec, state, input_kind, submitted) VALUES (?, ?, ?, ?, ?, ?)"
+    return [(sql, [(job_id, spec, spec, int(State.PENDING), input_kind, submitted)])]
 
 
 def set_state(row: JobRow) -> list[Statement]:
     """All that changes with a job's state, at once."""
-    sql = (
-        "UPDATE jobs SET state=?, round=?, started=?, ended=?, cancelled=?, error=?, first_failure=?, progress=?, "
-        "output_path=?, report_path=? WHERE number=?"
-    )
-    return [
-        (
-            sql,
-            [
-                (
-                    row.state,
-                    row.round,
-                    row.started,
-                    row.ended,
-                    row.cancelled,
-                    row.error,
-                    row.first_failure,
-                    row.progress,
-                    row.output_path,
-                    row.report_path,
-                    row.number,
-                )
-            ],
-        )
-    ]
+    columns = ", ".join(f"{name}=?" for name in _WITH_STATE)
+    values = (*(getattr(row, name) for name in _WITH_STATE), row.number)
+    return [(f"UPDATE jobs SET {columns} WHERE number=?", [values])]
 
 
-def find_job(db: sqlite3.Connection, job_id: str) -> JobRow | None:
-    row = db.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+def cancel(number: int) -> list[Statement]:
+    """The job is to be cancelled, whenever the scheduler comes to it."""
+    return [("UPDATE jobs SET cancelled = 1 WHERE number = ?", [(number,)])]
+
+
+def find_job(db: Database, job_id: str) -> JobRow | None:
+    row = db.execute(f"SELECT {_JOB} FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
     return JobRow(*row) if row else None
 
 
-def list_jobs(db: sqlite3.Connection, before: int, count: int) -> list[JobRow]:
+def list_jobs(db: Database, before: int, count: int) -> list[JobRow]:
     """The newest `count` jobs whose number is below `before`."""
-    rows = db.execute("SELECT * FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?", (before, count))
+    rows = db.execute(f"SELECT {_JOB} FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?", (before, count))
     return [JobRow(*row) for row in rows]
 
 
-def unfinished_jobs(db: sqlite3.Connection) -> list[JobRow]:
-    rows = db.execute(f"SELECT * FROM jobs WHERE state NOT IN ({_FINAL}) ORDER BY number")
+def unfinished_jobs(db: Database) -> list[JobRow]:
+    rows = db.execute(f"SELECT {_JOB} FROM jobs WHERE state NOT IN ({_FINAL}) ORDER BY number")
     return [JobRow(*row) for row in rows]
 
 
 def delete_job(number: int) -> list[Statement]:
-    tables = ("mini_batches", "outcomes", "files_without_rows")
+    tables = ("mini_batches", "outcomes", "files_without_rows", "serving")
     statements: list[Statement] = [(f"DELETE FROM {table} WHERE job = ?", [(number,)]) for table in tables]
     return [*statements, ("DELETE FROM jobs WHERE number = ?", [(number,)])]
 
 
+# ---- the nodes that serve a job ----
+
+
+def add_serving(number: int, node_id: str) -> list[Statement]:
+    return [("INSERT INTO serving (job, node) VALUES (?, ?) ON CONFLICT DO NOTHING", [(number, node_id)])]
+
+
+def forget_node(node_id: str) -> list[Statement]:
+    """It is lost: nobody need wait for what it holds."""
+    return [("DELETE FROM serving WHERE node = ?", [(node_id,)])]
+
+
+def forget_serving(number: int) -> list[Statement]:
+    return [("DELETE FROM serving WHERE job = ?", [(number,)])]
+
+
+def serving(db: Database, number: int) -> frozenset[str]:
+    """The nodes that may hold attempts of the job."""
+    return frozenset(node for (node,) in db.execute("SELECT node FROM serving WHERE job = ?", (number,)))
+
+
 # ---- the plan ----
+
+
+class PlannedRow(NamedTuple):
+    """A mini-batch of the plan. `rows` are what is known of it while it is not settled: its parts, or its last try,
+    which was that `attempt`."""
+
+    idx: int
+    items: int
+    affinity: int
+    payload: bytes
+    rows: tuple[PartRow, ...] = ()
+    attempt: int = 0
+
+
+_PLANNED = "SELECT m.idx, m.items, m.affinity, m.payload FROM mini_batches m WHERE m.job = ? "
+_UNSETTLED = (
+    "AND m.failure IS NULL AND m.items > coalesce((SELECT sum(o.items) FROM outcomes o "
+    "WHERE o.job = m.job AND o.idx = m.idx AND (o.failure IS NULL OR o.final = 1)), 0) "
+)
 
 
 def add_plan(
@@ -123,94 +196,126 @@ def add_plan(
     ]
 
 
-def next_planned(db: sqlite3.Connection, number: int, after: int, count: int) -> list[tuple[int, int, int, bytes, int]]:
-    """The next mini-batches to run, as (index, items, affinity, payload, tries so far); less those that are done."""
-    sql = (
-        "SELECT m.idx, m.items, m.affinity, m.payload, coalesce(o.tries, 0) FROM mini_batches m "
-        "LEFT JOIN outcomes o ON o.job = m.job AND o.idx = m.idx "
-        "WHERE m.job = ? AND m.idx >= ? AND m.failure IS NULL "
-        "AND (o.idx IS NULL OR (o.failure IS NOT NULL AND NOT o.final)) ORDER BY m.idx LIMIT ?"
-    )
-    return db.execute(sql, (number, after, count)).fetchall()
+def next_planned(db: Database, number: int, after: int, count: int) -> list[PlannedRow]:
+    """The next mini-batches from index `after` on that are not settled."""
+    sql = f"{_PLANNED} AND m.idx >= ? {_UNSETTLED} ORDER BY m.idx LIMIT ?"
+    return _with_rows(db, number, db.execute(sql, (number, after, count)).fetchall())
 
 
-def planned(db: sqlite3.Connection, number: int, indexes: Sequence[int]) -> list[tuple[int, int, int, bytes]]:
-    """These mini-batches, as (index, items, affinity, payload)."""
-    sql = "SELECT idx, items, affinity, payload FROM mini_batches WHERE job = ? AND idx = ?"
-    return [row for index in indexes for row in db.execute(sql, (number, index))]
+def unsettled(db: Database, number: int, indexes: Sequence[int]) -> list[PlannedRow]:
+    """Those of these mini-batches that are not settled."""
+    sql = f"{_PLANNED} AND m.idx = ? {_UNSETTLED}"
+    return _with_rows(db, number, [row for index in indexes for row in db.execute(sql, (number, index))])
 
 
-def files_without_rows(db: sqlite3.Connection, number: int) -> list[str]:
+def planned(db: Database, number: int, indexes: Sequence[int]) -> list[PlannedRow]:
+    """These mini-batches, whatever has become of them."""
+    sql = f"{_PLANNED} AND m.idx = ?"
+    return [PlannedRow(*row) for index in indexes for row in db.execute(sql, (number, index))]
+
+
+def _with_rows(db: Database, number: int, found: list[tuple[int, int, int, bytes]]) -> list[PlannedRow]:
+    rows: dict[int, list[PartRow]] = {}
+    attempts: dict[int, int] = {}
+    if found:
+        low, high = min(row[0] for row in found), max(row[0] for row in found)
+        for index, attempt, failed, *columns in db.execute(_ROWS, (number, low, high)):
+            first, items, level, runs, tries, *counts = columns
+            rows.setdefault(index, []).append(PartRow(first, items, level, runs, tries, bool(failed), *counts))
+            attempts[index] = max(attempt, attempts.get(index, 0))
+    return [PlannedRow(*row, tuple(rows.get(row[0], ())), attempts.get(row[0], 0)) for row in found]
+
+
+_ROWS = (
+    "SELECT idx, attempt, CASE WHEN failure IS NULL OR final = 1 THEN 0 ELSE 1 END, first, items, level, runs, tries, "
+    "succeeded, failed, rows FROM outcomes WHERE job = ? AND idx BETWEEN ? AND ? "
+    "AND (level > 0 OR (failure IS NOT NULL AND final = 0)) ORDER BY idx, first"
+)
+
+
+def files_without_rows(db: Database, number: int) -> list[str]:
     rows = db.execute("SELECT path FROM files_without_rows WHERE job = ?", (number,))
     return [path for (path,) in rows]
 
 
 # ---- outcomes ----
 
+_VALUES = ", ".join(f"?{number}" for number, _ in enumerate(OutcomeRow._fields, 1))
+#: Two attempts at one mini-batch may fail at once: neither row then knows of the other, and both are tries.
+_TRIES = (
+    "tries = CASE WHEN outcomes.level = excluded.level AND outcomes.attempt <> excluded.attempt "
+    "AND outcomes.tries >= excluded.tries THEN outcomes.tries + 1 ELSE excluded.tries END"
+)
+_ANEW = ", ".join([_TRIES, *(f"{name} = excluded.{name}" for name in OutcomeRow._fields[3:] if name != "tries")])
+#: Of a row of ?1 job, ?2 mini-batch, ?3 first item, ?4 items and ?5 level: others that stand for items of it instead.
+_INSTEAD = (
+    "SELECT 1 FROM outcomes WHERE job = ?1 AND idx = ?2 AND first <> ?3 AND first < ?3 + ?4 AND first + items > ?3 "
+    "AND (failure IS NULL OR level > ?5)"
+)
+_OR_ANEW = (
+    f"ON CONFLICT (job, idx, first) DO UPDATE SET {_ANEW} "
+    f"WHERE outcomes.failure IS NOT NULL AND outcomes.level <= excluded.level AND NOT EXISTS ({_INSTEAD})"
+)
+_ADD_WHOLE = f"INSERT INTO outcomes VALUES ({_VALUES}) {_OR_ANEW}"
+_ADD_PART = f"INSERT INTO outcomes SELECT {_VALUES} WHERE NOT EXISTS ({_INSTEAD}) {_OR_ANEW}"
+
 
 def add_outcomes(rows: Sequence[OutcomeRow]) -> list[Statement]:
-    """The last outcome of each mini-batch stands."""
-    return [("INSERT OR REPLACE INTO outcomes VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)]
+    """The last outcome of each mini-batch or part stands; nothing takes the place of a success, or of a later level.
+
+    So no item is ever in two rows that count, whatever is told how late. A mini-batch that was split has a row at its
+    first item (unless `reopen_failed` took it, when nothing was out), so that only parts need a look at the others.
+    """
+    parts = [row for row in rows if row.level]
+    if not parts:
+        return [(_ADD_WHOLE, rows)]
+    return [(_ADD_WHOLE, [row for row in rows if not row.level]), (_ADD_PART, parts)]
 
 
-def reopen_failed(number: int) -> list[Statement]:
-    """Forgets the tries of what has failed, so that a resumed job runs it again."""
-    return [("DELETE FROM outcomes WHERE job = ? AND failure IS NOT NULL", [(number,)])]
+def seal(number: int, indexes: Sequence[int]) -> list[Statement]:
+    """What has failed of these mini-batches is final."""
+    sql = "UPDATE outcomes SET final = 1 WHERE job = ? AND idx = ? AND failure IS NOT NULL"
+    return [(sql, [(number, index) for index in indexes])]
 
 
 def reopen(number: int, indexes: Sequence[int]) -> list[Statement]:
+    """Forgets all outcomes of these mini-batches."""
     return [("DELETE FROM outcomes WHERE job = ? AND idx = ?", [(number, index) for index in indexes])]
 
 
-def counted(db: sqlite3.Connection, job_id: str) -> Counts:
-    """What is planned and done of a job. Counted here, so that the report and its counts come from one place."""
-    row = find_job(db, job_id)
-    assert row is not None, "a job that is counted is in the database"
-    good = db.execute(
-        "SELECT count(*), total(succeeded), total(failed), total(rows), total(tries - 1) FROM outcomes "
-        "WHERE job = ? AND failure IS NULL",
-        (row.number,),
-    ).fetchone()
-    bad = db.execute(
-        "SELECT count(*), total(failed), total(tries - 1) FROM outcomes "
-        "WHERE job = ? AND failure IS NOT NULL AND final",
-        (row.number,),
-    ).fetchone()
-    return Counts(
-        planned_mini_batches=row.planned,
-        planned_items=row.planned_items,
-        planning_ended=bool(row.planning_ended),
-        succeeded_mini_batches=good[0],
-        failed_mini_batches=bad[0],
-        unreadable_mini_batches=row.unreadable,
-        succeeded_items=int(good[1]),
-        failed_items=int(good[2]) + int(bad[1]) + row.unreadable,
-        rows=int(good[3]),
-        retried_attempts=int(good[4]) + int(bad[2]),
+def reopen_failed(number: int) -> list[Statement]:
+    """Forgets each outcome with failed items, so that they run again: of a mini-batch that was split only those parts,
+    for which it gets its whole budget of extra runs once more."""
+    anew = (
+        "UPDATE outcomes SET runs = 0 WHERE job = ? AND runs > 0 AND EXISTS (SELECT 1 FROM outcomes AS bad "
+        "WHERE bad.job = outcomes.job AND bad.idx = outcomes.idx AND (bad.failure IS NOT NULL OR bad.failed > 0))"
     )
+    forget = "DELETE FROM outcomes WHERE job = ? AND (failure IS NOT NULL OR failed > 0)"
+    return [(anew, [(number,)]), (forget, [(number,)])]
 
 
-def counted_of(db: sqlite3.Connection, number: int, indexes: Sequence[int]) -> Counts:
-    """What these succeeded mini-batches had counted."""
-    counts = Counts()
-    for index in indexes:
-        sql = "SELECT succeeded, failed, rows FROM outcomes WHERE job = ? AND idx = ? AND failure IS NULL"
-        for succeeded, failed, rows in db.execute(sql, (number, index)):
-            counts.succeeded_mini_batches += 1
-            counts.succeeded_items += succeeded
-            counts.failed_items += failed
-            counts.rows += rows
-    return counts
+def first_failure(db: Database, number: int) -> bytes | None:
+    """The oldest failure of an attempt that is still on record."""
+    sql = "SELECT failure FROM outcomes WHERE job = ? AND failure IS NOT NULL ORDER BY attempt LIMIT 1"
+    row = db.execute(sql, (number,)).fetchone()
+    return row[0] if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """What became of one mini-batch: its plan and its last outcome (attempt 0 where it was never run)."""
+# ---- the report ----
 
-    index: int
+
+class ReportRow(NamedTuple):
+    """One outcome of a mini-batch, or of a part of it, beside its plan (attempt 0 where it was never run)."""
+
+    idx: int
     items: int
     payload: bytes
     planned_failure: bytes | None
+    first: int
+    #: Of this part.
+    part_items: int
+    level: int
+    runs: int
     tries: int
     attempt: int
     segment: str
@@ -225,18 +330,33 @@ class ReportRow:
     run_us: int
     elapsed_us: int
     failure: bytes | None
-    #: A failure after which no other try was to come.
+    #: A failure of which nothing more is to come.
     final: int
 
 
-def report_rows(db: sqlite3.Connection, number: int, after: int, count: int) -> list[ReportRow]:
-    """The next mini-batches in input order that ran, or that could not."""
-    sql = (
-        "SELECT m.idx, m.items, m.payload, m.failure, coalesce(o.tries,0), coalesce(o.attempt,0), "
-        "coalesce(o.segment,''), coalesce(o.offset,0), coalesce(o.length,0), coalesce(o.rows,0), "
-        "coalesce(o.succeeded,0), coalesce(o.failed,0), coalesce(o.node,''), coalesce(o.process,0), "
-        "coalesce(o.started_us,0), coalesce(o.run_us,0), coalesce(o.elapsed_us,0), o.failure, coalesce(o.final,0) "
-        "FROM mini_batches m LEFT JOIN outcomes o ON o.job = m.job AND o.idx = m.idx "
-        "WHERE m.job = ? AND m.idx > ? AND (o.idx IS NOT NULL OR m.failure IS NOT NULL) ORDER BY m.idx LIMIT ?"
-    )
-    return [ReportRow(*row) for row in db.execute(sql, (number, after, count))]
+def report_rows(db: Database, number: int, after: int, count: int) -> list[list[ReportRow]]:
+    """The next mini-batches behind index `after`, in input order, that ran or could not: the rows of each together.
+
+    There are at most `count` rows, unless one mini-batch has more.
+    """
+    rows = list(map(ReportRow._make, db.execute(_REPORT, (number, after, count))))
+    groups = [list(group) for _, group in groupby(rows, key=itemgetter(0))]
+    if len(rows) < count:
+        return groups
+    if len(groups) > 1:  # the last one may go on behind the page
+        return groups[:-1]
+    return [list(map(ReportRow._make, db.execute(_REPORT_ONE, (number, rows[0].idx))))]
+
+
+_OF_REPORT = (
+    "SELECT m.idx, m.items, m.payload, m.failure, coalesce(o.first,0), coalesce(o.items,m.items), coalesce(o.level,0), "
+    "coalesce(o.runs,0), coalesce(o.tries,0), coalesce(o.attempt,0), coalesce(o.segment,''), coalesce(o.offset,0), "
+    "coalesce(o.length,0), coalesce(o.rows,0), coalesce(o.succeeded,0), coalesce(o.failed,0), coalesce(o.node,''), "
+    "coalesce(o.process,0), coalesce(o.started_us,0), coalesce(o.run_us,0), coalesce(o.elapsed_us,0), o.failure, "
+    "coalesce(o.final,0) FROM mini_batches m LEFT JOIN outcomes o ON o.job = m.job AND o.idx = m.idx "
+)
+_REPORT = (
+    f"{_OF_REPORT} WHERE m.job = ? AND m.idx > ? AND (o.idx IS NOT NULL OR m.failure IS NOT NULL) "
+    "ORDER BY m.idx, o.first LIMIT ?"
+)
+_REPORT_ONE = f"{_OF_REPORT} WHERE m.job = ? AND m.idx = ? ORDER BY o.first"

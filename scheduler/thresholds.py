@@ -50,10 +50,22 @@ def _percent(job: JobState) -> str:
     return f"{percent:.4g} % of the mini-batches failed, more than allowed_failed_percent={bears:g} bears"
 
 
-def all_scheduled(job: JobState) -> bool:
-    """Whether every mini-batch is planned and each is settled or out on a node."""
+def all_settled(job: JobState) -> bool:
+    """Whether every mini-batch is planned and nothing more is to come of any."""
     counts: Counts = job.counts
-    return counts.planning_ended and counts.settled + len(job.running) >= counts.planned_mini_batches
+    done = counts.planning_ended and counts.settled >= counts.planned_mini_batches
+    return done and not job.running and not job.waiting
+
+
+def all_scheduled(job: JobState) -> bool:
+    """Whether every mini-batch is planned and each is settled, out on a node, or being split.
+
+    Of two attempts of one mini-batch one counts, and a mini-batch that is being split is one, whatever becomes of its
+    parts.
+    """
+    counts: Counts = job.counts
+    out = len(job.running) - len(job.twins) // 2 - job.parts_out + len(job.isolations)
+    return counts.planning_ended and counts.settled + out >= counts.planned_mini_batches
 
 
 def _number(count: int, noun: str) -> str:

@@ -87,7 +87,10 @@ def _lock_root(root: Path) -> int:
 
 async def _serve(config: Config) -> int:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "disk"))
-    service = StorageService(config)
+    try:
+        service = StorageService(config)
+    except BatchmeshError as error:
+        return lifetime.refuse(config.ready_fd, str(error))
     server, health = new_server(
         lambda server: storage_pb2_grpc.add_StorageServiceServicer_to_server(service, server), [SERVICE_NAME]
     )

@@ -27,6 +27,9 @@ class Config:
     end_with_parent: bool = False
     #: Test setting, seconds: each durable step of the segments takes that much longer. Default 0.
     durable_delay: float = 0.0
+    #: Bytes of results in memory that wait to be written; what comes beyond is sent again later. Should hold a block
+    #: (3 MiB) of each agent, or they send much of it twice.
+    unwritten_limit: int = 512 * 2**20
     #: Bytes of one log; a script that prints without end would fill the disk otherwise.
     log_limit: int = 64 * 2**20
     #: Bytes of all logs of a job.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from batchmesh.errors import DiskFull, OutputUnwritable
+import structlog
+
+from batchmesh.errors import BatchmeshError, DiskFailing, DiskFull, OutputUnwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EUCLEAN)
+#: File systems of a network that sync no folder keep names as safe as they can by themselves.
+_NO_SUCH_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _DENIED = (
     errno.ENOENT,
     errno.EEXIST,
@@ -27,20 +33,40 @@ _DENIED = (
 )
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk has no room, or the quota none; what is tried again later may succeed."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def meaning(error: OSError, path: Path | str) -> BatchmeshError | None:
+    """What an error at `path` says to whoever has to mend it; None for one that says nothing."""
+    reason = os.strerror(error.errno or 0)
+    if error.errno in _FULL:
+        return DiskFull(f"The disk that holds {path} is full; free some space there and go on.")
+    if error.errno == errno.EFBIG:
+        return OutputUnwritable(
+            f"{path} would be larger than its file system, or the limit of the storage process, allows ({reason}); "
+            "choose another folder, or raise the limit."
+        )
+    if error.errno in _BROKEN:
+        return DiskFailing(f"The disk that holds {path} fails ({reason}); have it looked after, or use another one.")
+    if error.errno in _DENIED:
+        return OutputUnwritable(
+            f"{path} cannot be written ({reason}); choose another folder, or give storage the permission to write."
+        )
+    return None
+
+
 @contextmanager
 def said_clearly(path: Path | str) -> Iterator[None]:
-    """Turns a full disk into DiskFull and a missing permission into OutputUnwritable, with a sentence on `path`."""
+    """Turns errors of the disk into DiskFull, DiskFailing or OutputUnwritable, with a sentence on `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(f"The disk that holds {path} is full; free some space there and go on.") from error
-        if error.errno in _DENIED:
-            reason = os.strerror(error.errno or 0)
-            raise OutputUnwritable(
-                f"{path} cannot be written ({reason}); choose another folder, or give storage the permission to write."
-            ) from error
-        raise
+        clear = meaning(error, path)
+        if clear is None:
+            raise
+        raise clear from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,28 +74,51 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_SYNC:
+            raise
     finally:
         os.close(handle)
 
 
 def make_folder(folder: Path) -> None:
     """Makes a folder and those above it, durably."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    # Also when it is there: whoever made it may have been killed before this.
+    with suppress(PermissionError):  # we have made nothing in a folder that we may not read
+        sync_folder(folder.parent)
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replaces a small file by one that is either the old one or all of `data`, whatever happens meanwhile."""
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
+        raise
     sync_folder(path.parent)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a small file of ours; None when there is none, or it is damaged, which is logged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    structlog.get_logger().error("record_damaged", path=str(path))
+    return None
 
 
 def remove_durably(path: Path) -> None:

@@ -5,6 +5,7 @@ places (output order) ──▶ windows of up to 8 MiB ──▶ reads in the or
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,21 +35,31 @@ _PIECE = 4 * 2**20
 #: Frames that lie this close (bytes) are read together.
 _GAP = 4096
 _OPEN_FILES = 128
+#: What the disk says of a file that it has lost, or cannot read any more; too many open files are something else.
+_GONE = (errno.ENOENT, errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.EISDIR)
 
 
 class LongBody(NamedTuple):
-    """The body of a frame that is too long to hold; it has been checked."""
+    """The body of a frame that is too long to hold. It has been checked, and is checked again while it is read."""
 
     fd: int
     offset: int
     length: int
+    #: Checksum of what precedes it, and of all.
+    before: int
+    crc: int
 
     def pieces(self) -> Iterator[bytes]:
-        """The body, in pieces."""
-        return _pieces(self.fd, self.offset, self.length)
+        """The body, in pieces; raises FrameDamaged behind the last one when they are not what was checked."""
+        found = self.before
+        for piece in _pieces(self.fd, self.offset, self.length):
+            found = crc32(piece, found)
+            yield piece
+        if found != self.crc:
+            raise FrameDamaged("The frame has changed since it was checked.")
 
     def whole(self) -> bytes:
-        """The body, all of it in memory."""
+        """The body, all of it in memory; raises FrameDamaged."""
         return b"".join(self.pieces())
 
 
@@ -80,7 +91,7 @@ class FrameReader:
             os.close(self._open.popitem()[1])
 
     def frames(self, chunks: Iterable[np.ndarray[Any, Any]]) -> Iterator[Frame | Damaged]:
-        """A frame, or that it is damaged, for each place, in their order."""
+        """A frame, or that it is damaged, for each place, in their order. Several may belong to one mini-batch."""
         for chunk in chunks:
             window: list[tuple[int, int, int, int, int]] = []
             size = 0
@@ -116,7 +127,8 @@ class FrameReader:
     def _read(self, segment: int, offset: int, length: int) -> bytes:
         try:
             return os.pread(self._fd(segment), length, offset)
-        except OSError:  # the file is not there, or the disk cannot read it: either way the frame has gone
+        except OSError as error:
+            _check_gone(error)
             return b""
 
     def _fd(self, segment: int) -> int:
@@ -140,10 +152,20 @@ class FrameReader:
             ):
                 return Damaged(mini_batch)
             head = os.pread(fd, header.body_offset, offset)
-        except (OSError, FrameDamaged):
+        except FrameDamaged:
+            return Damaged(mini_batch)
+        except OSError as error:
+            _check_gone(error)
             return Damaged(mini_batch)
         schema, failed_lines = _head(header, head)
-        return Frame(header, schema, failed_lines, LongBody(fd, offset + header.body_offset, header.body_length))
+        body = LongBody(fd, offset + header.body_offset, header.body_length, start_of_checksum(head), header.crc)
+        return Frame(header, schema, failed_lines, body)
+
+
+def _check_gone(error: OSError) -> None:
+    """A frame has gone when its file is not there or cannot be read; any other error is raised again."""
+    if error.errno not in _GONE:
+        raise error
 
 
 def _continues(place: tuple[int, int, int, int, int], segment: int, until: int) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchmesh.errors import Gap, LogFull, NoLog
 
-from .disk import said_clearly
+from .disk import make_folder, said_clearly
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -49,10 +50,16 @@ class Logs:
         return size + len(new)
 
     def _write(self, job_id: str, path: Path, size: int, new: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(new)
         total, count = self._total(job_id)
+        # On a full disk a part of it may be written; what there is then is counted anew.
+        del self._totals[job_id]
+        if not path.parent.is_dir():
+            make_folder(self._places.logs(job_id))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        rest = memoryview(new)
+        with path.open("ab", buffering=0) as file:
+            while rest:
+                rest = rest[file.write(rest) :]
         self._totals[job_id] = (total + len(new), count + (size == 0))
 
     def _check(self, job_id: str, name: str, size: int, more: int) -> None:
@@ -77,7 +84,8 @@ class Logs:
         for above, _, names in os.walk(folder):
             for name in names:
                 path = Path(above) / name
-                found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+                with suppress(FileNotFoundError):  # the job is being deleted
+                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
         return sorted(found)
 
     def open(self, job_id: str, name: str) -> BinaryIO:

@@ -3,23 +3,27 @@
     spool (places, failures) ──▶ frames, checked ──▶ .batchmesh-<job>-output ──┐ renamed last
                                    └─ failed lines ─▶ .batchmesh-<job>-report ─┴▶ job_report/ ──▶ manifest, release
 
-A crash anywhere before the manifest says "published" is healed by the same commit again, which redoes all of it.
+A crash anywhere before the manifest says "published" is healed by the same commit again, which redoes all of it. A job
+that goes on after its end commits again, with another digest: its earlier output stays where it is until the rename. A
+round that failed or was cancelled writes a report alone: the earlier output stays for good, beside that report.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from batchmesh.errors import NoOutput, OutputChanged, SpecRefused
 from batchmesh.rows.joining import joining_for
+from batchmesh.segment import FrameDamaged
 from batchmesh.v1 import job_pb2
 
-from .disk import said_clearly, sync_folder, write_durably
+from .disk import said_clearly, sync_folder
 from .frames import Damaged, Frame, FrameReader, LongBody
+from .manifest import FileIdentity, Manifest, Manifests
 from .report import FailedItems, publish_report, write_report
 from .reservation import REPORT, Reservation, Reservations, clear_hidden, hidden_name
 
@@ -36,40 +40,26 @@ _BUFFER = 4 * 2**20
 _NAMED_DAMAGED = 100_000
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a commit published. Until `published` it is what a commit is about to publish."""
-
-    job_id: str
-    digest: str
-    output_path: str
-    report_path: str
-    rows: int
-    bytes: int
-    published: bool
-    #: Identity of the output file, by which a repeated commit knows its own.
-    inode: int = 0
-
-
 class FramesDamagedError(Exception):
     """Frames of these mini-batches are not what their places say; nothing was published."""
 
     def __init__(self, mini_batches: list[int]) -> None:
         super().__init__(f"{len(mini_batches)} damaged frames")
-        # They have to fit into one message; what is left shows at the next commit.
-        self.mini_batches = mini_batches[:_NAMED_DAMAGED]
+        # Each once, however many of its parts are damaged. They have to fit into one message; the rest shows next time.
+        self.mini_batches = list(dict.fromkeys(mini_batches))[:_NAMED_DAMAGED]
 
 
 class Outputs:
     """The outputs of all jobs. All of it blocks; one commit of a job at a time."""
 
-    def __init__(self, places: Places, reservations: Reservations) -> None:
+    def __init__(self, places: Places, reservations: Reservations, manifests: Manifests) -> None:
         self._places = places
         self._reservations = reservations
+        self._manifests = manifests
 
     def published(self, job_id: str, digest: str) -> Manifest | None:
         """The manifest of a commit with this digest that was published; completes its release."""
-        manifest = self._manifest(job_id)
+        manifest = self._manifests.of(job_id)
         if manifest is None or not manifest.published or manifest.digest != digest:
             return None
         self._reservations.release(job_id)
@@ -77,47 +67,46 @@ class Outputs:
 
     def open(self, job_id: str) -> BinaryIO:
         """The published append_row file; raises NoOutput."""
-        manifest = self._manifest(job_id)
+        manifest = self._manifests.of(job_id)
         path = Path(manifest.output_path) if manifest and manifest.published and manifest.output_path else None
         if path is None or not path.is_file():
             raise NoOutput(f"Job {job_id} has no output file; it has not succeeded, or its file has been moved.")
         return path.open("rb")
 
     def commit(self, header: storage_pb2.CommitHeader, spool: Spool) -> Manifest:
-        """Publishes; raises FramesDamagedError, OutputChanged, OutputUnwritable or DiskFull."""
+        """Publishes; raises FramesDamagedError, OutputChanged, OutputUnwritable, DiskFull or DiskFailing."""
+        done = self.published(header.job_id, header.digest)  # by a caller that went away while this one spoke
+        if done:
+            return done
         held = self._reservations.held(header.job_id, header.output)
         summary = _summary(header.summary_json)
         with said_clearly(held.folder):
             clear_hidden(Path(held.folder), header.job_id)
             reader = FrameReader(self._places, header.job_id, spool.segments())
             try:
-                manifest = _Commit(header, held, spool, reader, summary).prepare(self._manifest(header.job_id))
-                self._publish(manifest, held)
+                own = self._manifests.own(header.job_id)
+                manifest = _Commit(header, held, spool, reader, summary).prepare(own)
+                manifest = self._publish(manifest, held)
             except BaseException:
                 clear_hidden(Path(held.folder), header.job_id)
                 raise
             finally:
                 reader.close()
+        self._reservations.release(header.job_id)
         return manifest
 
-    def _publish(self, manifest: Manifest, held: Reservation) -> None:
+    def _publish(self, manifest: Manifest, held: Reservation) -> Manifest:
         folder, job_id = Path(held.folder), manifest.job_id
-        self._write(manifest)
+        self._manifests.write(manifest)
         publish_report(
             folder / REPORT, folder / hidden_name(job_id, "report"), folder / hidden_name(job_id, "displaced")
         )
         if manifest.inode:
-            (folder / hidden_name(job_id, "output")).replace(manifest.output_path)
+            (folder / hidden_name(job_id, "output")).replace(folder / Path(manifest.output_path).name)
         sync_folder(folder)
-        self._write(Manifest(**{**asdict(manifest), "published": True}))
-        self._reservations.release(job_id)
-
-    def _manifest(self, job_id: str) -> Manifest | None:
-        path = self._places.manifest(job_id)
-        return Manifest(**json.loads(path.read_bytes())) if path.exists() else None
-
-    def _write(self, manifest: Manifest) -> None:
-        write_durably(self._places.manifest(manifest.job_id), json.dumps(asdict(manifest)).encode())
+        published = replace(manifest, published=True)
+        self._manifests.write(published)
+        return published
 
 
 def _summary(text: str) -> dict[str, Any]:
@@ -153,23 +142,28 @@ class _Commit:
         )
         self._join = joining_for(header.append_row_file_name)
 
-    def prepare(self, earlier: Manifest | None) -> Manifest:
-        """Writes the hidden output and the hidden report; returns what is to be published."""
+    def prepare(self, own: list[FileIdentity]) -> Manifest:
+        """Writes the hidden output and the hidden report; returns what is to be published.
+
+        `own` are the files that earlier commits of the job may have left at the output's path.
+        """
         report = self._folder / hidden_name(self._header.job_id, "report")
         report.mkdir()
         failed = FailedItems(report / "failed_items.jsonl", self._spool.failed())
+        output = FileIdentity(0, 0)
+        size = 0
         try:
-            size, inode = self._write_output(failed) if self._writes_file else self._read_only(failed)
+            if self._writes_file:
+                size, output = self._write_output(failed)
+            else:
+                self._read_only(failed)
             failed.complete()
         finally:
             failed.close()
-        manifest = self._manifest(size, inode)
-        if inode:
-            self._check_target(Path(manifest.output_path), earlier)
         write_report(report, self._whole_summary(size), self._spool)
-        return manifest
+        return self._manifest(size, output, self._standing(own))
 
-    def _manifest(self, size: int, inode: int) -> Manifest:
+    def _manifest(self, size: int, output: FileIdentity, standing: FileIdentity) -> Manifest:
         folder = Path(self._header.output)  # as the client spelled it
         if self._header.report_only:
             path = ""
@@ -177,16 +171,29 @@ class _Commit:
             path = str(folder / self._header.append_row_file_name)
         else:
             path = str(folder)
-        report = str(folder / REPORT)
-        rows = self._rows if self._writes_file else 0
-        return Manifest(self._header.job_id, self._header.digest, path, report, rows, size, False, inode)
+        return Manifest(
+            job_id=self._header.job_id,
+            digest=self._header.digest,
+            output_path=path,
+            report_path=str(folder / REPORT),
+            rows=self._rows if self._writes_file else 0,
+            bytes=size,
+            published=False,
+            inode=output.inode,
+            modified=output.modified,
+            earlier_inode=standing.inode,
+            earlier_modified=standing.modified,
+        )
 
-    def _check_target(self, target: Path, earlier: Manifest | None) -> None:
-        """What has appeared at the output's path since the reservation is not ours to replace."""
-        if self._held.overwrite or not target.exists():
-            return
-        if earlier is None or earlier.inode != target.stat().st_ino:
+    def _standing(self, own: list[FileIdentity]) -> FileIdentity:
+        """What of ours stands at the output's path; what has appeared there otherwise is not ours to replace."""
+        target = self._folder / self._header.append_row_file_name
+        for each in own:
+            if each.is_that_of(target):
+                return each
+        if self._writes_file and not self._held.overwrite and os.path.lexists(target):
             raise OutputChanged(f"{target} was not there when the job began; move it away, and resume the job.")
+        return FileIdentity(0, 0)
 
     def _whole_summary(self, size: int) -> dict[str, Any]:
         return {
@@ -204,7 +211,7 @@ class _Commit:
     def _frames(self) -> Iterable[Frame | Damaged]:
         return self._reader.frames(self._spool.places())
 
-    def _read_only(self, failed: FailedItems) -> tuple[int, int]:
+    def _read_only(self, failed: FailedItems) -> None:
         damaged = []
         for frame in self._frames():
             if isinstance(frame, Damaged):
@@ -213,10 +220,9 @@ class _Commit:
                 failed.add(frame.header.mini_batch, frame.failed_lines)
         if damaged and not self._header.report_only:
             raise FramesDamagedError(damaged)
-        return 0, 0
 
-    def _write_output(self, failed: FailedItems) -> tuple[int, int]:
-        """Size and inode of the hidden output."""
+    def _write_output(self, failed: FailedItems) -> tuple[int, FileIdentity]:
+        """Bytes of the hidden output, and by which it is known again."""
         with (self._folder / hidden_name(self._header.job_id, "output")).open("wb", _BUFFER) as out:
             if not self._write_as_it_comes(out, failed):
                 out.seek(0)
@@ -225,7 +231,7 @@ class _Commit:
             out.flush()
             os.fsync(out.fileno())
             status = os.fstat(out.fileno())
-            return status.st_size, status.st_ino
+            return status.st_size, FileIdentity.of(status)
 
     def _write_as_it_comes(self, out: BinaryIO, failed: FailedItems) -> bool:
         """One pass that checks, learns the columns and writes as long as they fit; returns whether all was written."""
@@ -267,8 +273,12 @@ class _Commit:
 def _put(writer: RowWriter, frame: Frame) -> None:
     if not isinstance(frame.body, LongBody):
         writer.write(frame.schema, frame.body)
-    elif writer.moves(frame.schema):
-        for piece in frame.body.pieces():
-            writer.write(frame.schema, piece)
-    else:
-        writer.write(frame.schema, frame.body.whole())
+        return
+    try:
+        if writer.moves(frame.schema):
+            for piece in frame.body.pieces():
+                writer.write(frame.schema, piece)
+        else:
+            writer.write(frame.schema, frame.body.whole())
+    except FrameDamaged:
+        raise FramesDamagedError([frame.header.mini_batch]) from None

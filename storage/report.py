@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class FailedItems:
-    """failed_items.jsonl: the lines that frames carry and those of mini-batches that failed whole, in their order."""
+    """failed_items.jsonl: the lines that frames carry and those of what failed whole, in the order of the mini-batches.
+
+    Of a mini-batch that was split, the lines of its good parts come first, then those of its failed ones, each in the
+    order in which they came.
+    """
 
     def __init__(self, path: Path, whole: Iterator[tuple[int, bytes]]) -> None:
         self._file = path.open("wb", 2**20)
@@ -26,7 +30,7 @@ class FailedItems:
         self._next = next(whole, None)
 
     def add(self, mini_batch: int, lines: bytes) -> None:
-        """Lines of a frame. Frames come in the order of their mini-batches."""
+        """Lines of a frame. Frames come in the order of their mini-batches, several of one in that of its parts."""
         while self._next is not None and self._next[0] < mini_batch:
             self._write_next()
         self._file.write(lines)

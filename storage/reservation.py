@@ -6,19 +6,27 @@ import json
 import os
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from batchmesh.errors import OutputChanged, OutputNotEmpty, OutputReserved, OutputUnwritable, SpecRefused
 
-from .disk import make_folder, remove_durably, said_clearly, write_durably
+from .disk import make_folder, read_record, remove_durably, said_clearly, write_durably
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .manifest import FileIdentity
     from .places import Places
 
 #: The folder of the report in the output folder.
 REPORT = "job_report"
+#: What of ours is hidden in an output folder while it is made.
+_HIDDEN = ("output", "report", "displaced", "probe")
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,18 @@ class Reservations:
         self._lock = threading.Lock()
         self._of: dict[str, Reservation] = {}
         for path in places.jobs.glob("*/reservation.json"):
-            self._of[path.parent.name] = Reservation(**json.loads(path.read_bytes()))
+            found = read_record(path)
+            if found:
+                self._of[path.parent.name] = Reservation(**found)
 
-    def reserve(self, job_id: str, output: str, overwrite: bool, file_name: str) -> None:
+    def reserve(
+        self, job_id: str, output: str, overwrite: bool, file_name: str, own: Sequence[FileIdentity] | None = None
+    ) -> None:
         """Makes the folder and holds it for the job; `file_name` is empty for summary_only.
 
-        Raises OutputNotEmpty, OutputReserved, OutputUnwritable or SpecRefused. Idempotent for the same job.
+        `own` is None for a job that begins. For one that goes on, its report may stand in the folder, and its output
+        file if it is one of `own`; with summary_only anything may, as only the script knows what it has put there.
+        Raises OutputNotEmpty, OutputReserved, OutputUnwritable, SpecRefused or DiskFull. Idempotent for the same job.
         """
         self._places.job(job_id)
         _check_file_name(file_name)
@@ -67,12 +81,34 @@ class Reservations:
             self._check_holder(job_id, folder)
             if self._holds(job_id, folder):
                 return
-            created = _take(Path(folder), overwrite, file_name, job_id)
-            status = os.stat(folder)
-            taken = Reservation(job_id, folder, status.st_dev, status.st_ino, created, overwrite, file_name)
-            make_folder(self._places.job(job_id))
-            write_durably(self._places.reservation(job_id), json.dumps(asdict(taken)).encode())
-            self._of[job_id] = taken
+            if not overwrite:
+                remedy = (
+                    "choose another one, or give --overwrite" if own is None else "move it away, and resume the job"
+                )
+                _check_empty(Path(folder), _may_stand(Path(folder), job_id, file_name, own), remedy)
+            created = _take(Path(folder), file_name, job_id)
+            try:
+                self._write(job_id, folder, created, overwrite, file_name)
+            except BaseException:
+                self._undo(job_id, Path(folder), created)
+                raise
+
+    def _write(self, job_id: str, folder: str, created: bool, overwrite: bool, file_name: str) -> None:
+        status = os.stat(folder)
+        taken = Reservation(job_id, folder, status.st_dev, status.st_ino, created, overwrite, file_name)
+        path = self._places.reservation(job_id)
+        with said_clearly(path):
+            make_folder(path.parent)
+            write_durably(path, json.dumps(asdict(taken)).encode())
+        self._of[job_id] = taken
+
+    def _undo(self, job_id: str, folder: Path, created: bool) -> None:
+        """What nobody was told must not hold the folder after a restart."""
+        with suppress(OSError):
+            self._places.reservation(job_id).unlink(missing_ok=True)
+        with suppress(OSError):
+            if created:
+                folder.rmdir()
 
     def _check_holder(self, job_id: str, folder: str) -> None:
         for other in self._of.values():
@@ -99,25 +135,33 @@ class Reservations:
     def release(self, job_id: str) -> None:
         """Gives the folder back: what of ours is hidden in it goes, and so does an empty folder made for this job."""
         path = self._places.reservation(job_id)
-        with self._lock:
+        with self._lock, said_clearly(path):
             held = self._of.get(job_id)
             if held is None:
                 return
             if _is_same(held):
-                clear_hidden(Path(held.folder), job_id)
-                if held.created and not os.listdir(held.folder):
-                    os.rmdir(held.folder)
+                _leave(held)
             remove_durably(path)
             del self._of[job_id]
 
 
+def _leave(held: Reservation) -> None:
+    try:
+        clear_hidden(Path(held.folder), held.job_id)
+        if held.created and not os.listdir(held.folder):
+            os.rmdir(held.folder)
+    except OSError as error:  # an output that is published is not held back for what cannot be tidied up
+        structlog.get_logger().warning("folder_not_tidied", job=held.job_id, folder=held.folder, error=str(error))
+
+
 def clear_hidden(folder: Path, job_id: str) -> None:
     """Removes what an interrupted commit of the job left in the folder."""
-    for path in folder.glob(f".batchmesh-{job_id}-*"):
+    for what in _HIDDEN:
+        path = folder / hidden_name(job_id, what)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _is_same(held: Reservation) -> bool:
@@ -134,40 +178,53 @@ def _check_file_name(name: str) -> None:
         raise SpecRefused(sentence, {"append_row_file_name": sentence})
 
 
-def _take(folder: Path, overwrite: bool, file_name: str, job_id: str) -> bool:
+def _take(folder: Path, file_name: str, job_id: str) -> bool:
     """Makes the folder fit to be written; returns whether it was made."""
     created = not folder.exists()
     if not created and not folder.is_dir():
         raise OutputUnwritable(f"The output {folder} is a file; give a folder.")
-    make_folder(folder)
-    if not overwrite:
-        _check_empty(folder)
     if file_name and (folder / file_name).is_dir():
         raise OutputUnwritable(f"{folder / file_name} is a folder; choose another append_row_file_name.")
+    make_folder(folder)
     # Permissions, read-only mounts and quotas say the truth only when asked to write.
     probe = folder / hidden_name(job_id, "probe")
-    probe.write_bytes(b"probe")
+    try:
+        probe.write_bytes(b"probe")
+    except OSError:
+        with suppress(OSError):  # the first error is the one to tell
+            probe.unlink(missing_ok=True)
+            if created:
+                folder.rmdir()
+        raise
     probe.unlink()
     return created
 
 
-def _check_empty(folder: Path) -> None:
+def _may_stand(folder: Path, job_id: str, file_name: str, own: Sequence[FileIdentity] | None) -> set[str] | None:
+    """Names that do not matter in the folder; None when nothing matters."""
+    report = _report(folder / REPORT / "summary.json")
+    state = report.get("state")
+    if own is None:
+        return {REPORT} if isinstance(state, str) and state != "SUCCEEDED" else set()
+    if not file_name:
+        return None
+    names = {REPORT} if report.get("job_id") == job_id or (isinstance(state, str) and state != "SUCCEEDED") else set()
+    return names | ({file_name} if any(each.is_that_of(folder / file_name) for each in own) else set())
+
+
+def _check_empty(folder: Path, may_stand: set[str] | None, remedy: str) -> None:
+    if may_stand is None or not folder.is_dir():
+        return
     names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".batchmesh-")]
-    if names == [REPORT]:
-        state = _reported_state(folder / REPORT / "summary.json")
-        if state is not None and state != "SUCCEEDED":
-            return
-    if names:
-        raise OutputNotEmpty(
-            f"The output folder {folder} is not empty (it holds {names[0]}); choose another one, or give --overwrite."
-        )
+    odd = [name for name in names if name not in may_stand]
+    if odd:
+        raise OutputNotEmpty(f"The output folder {folder} is not empty (it holds {odd[0]}); {remedy}.")
 
 
-def _reported_state(summary: Path) -> str | None:
-    """The state in a report of ours; None when it is none."""
+def _report(summary: Path) -> dict[str, Any]:
+    """The summary of a report of ours; empty when it is none."""
     try:
         report = json.loads(summary.read_bytes())
     except (OSError, ValueError):
-        return None
-    state = report.get("state") if isinstance(report, dict) else None
-    return state if isinstance(state, str) else None
+        return {}
+    return report if isinstance(report, dict) else {}

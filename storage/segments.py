@@ -4,13 +4,14 @@
       ▲                                   pwrite each block, then one fdatasync for each segment touched
       └────────── durable size ◀──────────┘ then all are told
 
-Only the writer thread touches segments and their files, so nothing here is locked. The blocks in the queue are bounded
-by the streams: each has one at a time.
+Only the writer thread touches segments and their files, so nothing here is locked. Each stream has one block at a time
+in the queue, and all together are bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import threading
@@ -18,12 +19,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zlib import crc32
 
-from batchmesh.errors import Gap
-from batchmesh.segment import HEADER_SIZE, FrameDamaged, read_frame_header, start_of_checksum
+import structlog
 
-from .disk import make_folder, said_clearly, sync_folder
+from batchmesh.errors import Gap, StorageBusy
+
+from .disk import is_full, make_folder, meaning, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,105 +32,94 @@ if TYPE_CHECKING:
 
     from .places import Places
 
-#: Frames that end in the last bytes of a segment are read whole when it is opened again: only what was not yet
-#: acknowledged can be torn, and agents bound that (64 MiB).
-_UNSURE = 64 * 2**20
-_READ = 2**20
+    Key = tuple[str, str]
+
+#: Names of segments that have ended that are remembered.
+_ENDED = 10_000
 
 
 class Segment:
-    """One file. Belongs to the writer thread."""
+    """One file. Belongs to the writer thread.
+
+    The sender knows where it goes on: what lies before the offset of its first block was acknowledged to it, and what
+    lies behind it was not, whatever it looks like. A predecessor that was killed may have left a torn frame there, or a
+    whole one that is in the page cache alone. So nothing of it is trusted: the sender's bytes are written over it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         make_folder(path.parent)
-        self.is_new = not path.exists()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._fd).st_size
-        #: Bytes written; durable once sync() has returned.
-        self.size = end_of_whole_frames(self._fd, size) if size else 0
-        self._on_disk = size
+        #: Bytes in the file.
+        self.size = os.fstat(self._fd).st_size
+        #: Bytes that are never cut off: what was there, then what is durable.
+        self._kept = self.size
+        #: Where the last block ends, and up to where that is durable by a sync of ours.
+        self._end = self._synced = 0
+        self._has_name = False
 
-    def append(self, offset: int, block: bytes) -> None:
-        """Writes what of the block lies past the end; raises Gap when it begins past the end."""
-        if self._on_disk > self.size:
-            self._cut(offset)
+    def append(self, offset: int, block: bytes) -> int:
+        """Writes what of the block is not durable yet; returns what the durable size is once sync() has returned.
+
+        Raises Gap when the block begins past the end, and OSError.
+        """
         if offset > self.size:
             raise Gap(
                 f"Segment {self.path.name} has {self.size} bytes, and the block begins at {offset}; send the rest."
             )
-        skip = self.size - offset
+        skip = max(self._synced - offset, 0)
         if skip < len(block):
-            self._write(memoryview(block)[skip:])
+            self._write(offset + skip, memoryview(block)[skip:])
+        self._end = max(self._end, offset + len(block))
+        return self._end
 
-    def _cut(self, offset: int) -> None:
-        # What follows the last whole frame may be torn, or the acknowledged part of a long frame. The sender knows: it
-        # goes on where the last acknowledgement ended, so what lies before its offset is good.
-        self.size = max(self.size, min(offset, self._on_disk))
-        os.ftruncate(self._fd, self.size)
-        self._on_disk = self.size
-
-    def _write(self, data: memoryview) -> None:
+    def _write(self, offset: int, data: memoryview) -> None:
         written = 0
         try:
             while written < len(data):
-                written += os.pwrite(self._fd, data[written:], self.size + written)
+                written += os.pwrite(self._fd, data[written:], offset + written)
         except OSError:
             with suppress(OSError):  # the first error is the one to tell
                 os.ftruncate(self._fd, self.size)
             raise
-        self.size += written
-        self._on_disk = self.size
+        self.size = max(self.size, offset + written)
 
     def sync(self) -> None:
         """Makes all that was appended durable."""
         os.fdatasync(self._fd)
-        if self.is_new:
-            sync_folder(self.path.parent)
-            self.is_new = False
+        if not self._has_name:
+            # Those of the segment, of its folder and of its job: a predecessor may have been killed before this.
+            for folder in self.path.parents[:3]:
+                sync_folder(folder)
+            self._has_name = True
+        self._synced = self._end
+        self._kept = max(self._kept, self._end)
+
+    def cut(self) -> None:
+        """After a failed sync: what is in the page cache alone goes, since no later sync would say so again."""
+        with suppress(OSError):  # what cannot be cut off is written over, or never asked for
+            os.ftruncate(self._fd, self._kept)
+        self.size, self._end = self._kept, self._synced
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of it is worth keeping."""
+        return not self._kept
 
     def close(self) -> None:
         """Closes the file."""
-        os.close(self._fd)
-
-
-def end_of_whole_frames(fd: int, size: int) -> int:
-    """Offset at which the last whole and valid frame of a segment ends. Headers are followed from the beginning."""
-    at, buffer, start = 0, b"", 0
-    while size - at >= HEADER_SIZE:
-        if at + HEADER_SIZE > start + len(buffer):
-            buffer, start = os.pread(fd, _READ, at), at
-        try:
-            header = read_frame_header(buffer, at - start)
-        except FrameDamaged:
-            return at
-        end = at + header.frame_length
-        if end > size or (end > size - _UNSURE and not _is_sound(fd, at, end, header.crc)):
-            return at
-        at = end
-    return at
-
-
-def _is_sound(fd: int, begin: int, end: int, crc: int) -> bool:
-    found = start_of_checksum(os.pread(fd, HEADER_SIZE, begin))
-    at = begin + HEADER_SIZE
-    while at < end:
-        piece = os.pread(fd, min(_READ, end - at), at)
-        if not piece:
-            return False
-        found = crc32(piece, found)
-        at += len(piece)
-    return found == crc
+        with suppress(OSError):  # what was acknowledged is durable; there is nothing more to lose
+            os.close(self._fd)
 
 
 @dataclass
 class _Block:
-    key: tuple[str, str]
+    key: Key
     offset: int
     data: bytes
     told: asyncio.Future[int]
     durable: int = 0
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 @dataclass
@@ -142,21 +132,29 @@ class _Turn:
 class Segments:
     """All segments of this storage. Its methods are called on the event loop."""
 
-    def __init__(self, places: Places, durable_delay: float) -> None:
+    def __init__(self, places: Places, durable_delay: float, limit: int) -> None:
+        """`limit`: bytes of blocks that may wait to be written."""
         self._places = places
         self._delay = durable_delay
+        self._limit = limit
+        self._waiting = 0
         self._queue: queue.SimpleQueue[_Block | _Turn | None] = queue.SimpleQueue()
-        self._open: dict[tuple[str, str], Segment] = {}
+        self._open: dict[Key, Segment] = {}
+        #: Segments that take nothing more, and why; a sender that has not heard of it yet is told again.
+        self._ended: dict[Key, str] = {}
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._write_groups, name="segments", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="segments", daemon=True)
         self._thread.start()
 
     def append(self, job_id: str, name: str, offset: int, data: bytes) -> asyncio.Future[int]:
         """Answers with the durable size of the segment, once the block is in it.
 
-        Raises BadName at once; the answer raises Gap or DiskFull.
+        Raises BadName or StorageBusy at once; the answer raises Gap or DiskFull.
         """
         self._places.segment(job_id, name)
+        if self._waiting and self._waiting + len(data) > self._limit:
+            raise StorageBusy(f"Storage has {self._waiting} bytes to write; send the block again in a moment.")
+        self._waiting += len(data)
         told: asyncio.Future[int] = self._loop.create_future()
         self._queue.put(_Block((job_id, name), offset, data, told))
         return told
@@ -172,6 +170,8 @@ class Segments:
         def act() -> None:
             for key in [key for key in self._open if key[0] == job_id]:
                 self._close(key)
+            for key in [key for key in self._ended if key[0] == job_id]:
+                del self._ended[key]
             self._loop.call_soon_threadsafe(_tell_done, told)
 
         self._queue.put(_Turn(act))
@@ -182,29 +182,38 @@ class Segments:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _close(self, key: tuple[str, str]) -> None:
-        segment = self._open.pop(key, None)
-        if segment:
-            segment.close()
+    def _tell(self, group: list[_Block]) -> None:
+        for block in group:
+            self._waiting -= len(block.data)
+            if block.told.done():  # its stream was cut
+                continue
+            if block.error is None:
+                block.told.set_result(block.durable)
+            else:
+                block.told.set_exception(block.error)
 
-    def _write_groups(self) -> None:
-        ended = False
-        while not ended:
-            group: list[_Block] = []
-            waiting = [self._queue.get()]
-            waiting += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            for each in waiting:
-                if isinstance(each, _Block):
-                    group.append(each)
-                    continue
-                # What comes before a turn is written before it.
-                self._write_group(group)
-                group = []
-                if each is None:
-                    ended = True
-                else:
-                    each.act()
+    # From here on, all is the writer thread's.
+
+    def _work(self) -> None:
+        while self._write_what_waits():
+            pass
+
+    def _write_what_waits(self) -> bool:
+        """Waits for something to do and does all there is; returns whether there will be more."""
+        waiting = [self._queue.get()]
+        waiting += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        group: list[_Block] = []
+        for each in waiting:
+            if isinstance(each, _Block):
+                group.append(each)
+                continue
+            # What comes before a turn is written before it.
             self._write_group(group)
+            group = []
+            if each is not None:
+                each.act()
+        self._write_group(group)
+        return None not in waiting
 
     def _write_group(self, group: list[_Block]) -> None:
         if not group:
@@ -215,39 +224,66 @@ class Segments:
             self._sync(key, group)
         if self._delay:
             time.sleep(self._delay)
-        self._loop.call_soon_threadsafe(_tell, group)
+        self._loop.call_soon_threadsafe(self._tell, group)
 
     def _write(self, block: _Block) -> None:
         try:
-            with said_clearly(self._places.segment(*block.key)):
-                segment = self._open.get(block.key)
-                if segment is None:
-                    segment = self._open[block.key] = Segment(self._places.segment(*block.key))
-                segment.append(block.offset, block.data)
-                block.durable = segment.size
+            block.durable = self._segment(block.key, block.offset).append(block.offset, block.data)
         except Exception as error:  # noqa: BLE001 it is the stream's to raise
-            block.error = error
+            block.error = self._judged(block.key, error)
 
-    def _sync(self, key: tuple[str, str], group: list[_Block]) -> None:
+    def _segment(self, key: Key, offset: int) -> Segment:
+        if key in self._ended:
+            raise Gap(self._ended[key])
+        if key not in self._open:
+            path = self._places.segment(*key)
+            if offset and not path.exists():  # it was deleted with its job: it is not begun anew by what comes late
+                raise Gap(f"There is no segment {path.name}, and the block begins at {offset}; send all of it.")
+            self._open[key] = Segment(path)
+        return self._open[key]
+
+    def _sync(self, key: Key, group: list[_Block]) -> None:
         try:
-            with said_clearly(self._places.segment(*key)):
-                self._open[key].sync()
+            if key in self._ended:  # by a later block of the group
+                raise Gap(self._ended[key])
+            self._open[key].sync()
         except Exception as error:  # noqa: BLE001 it is the streams' to raise
-            # After a failed sync nobody knows what is on the disk: the file is looked at anew when it is opened again.
-            self._close(key)
+            if is_full(error):
+                self._open[key].cut()
+            told = self._judged(key, error)
             for block in group:
                 if block.key == key:
-                    block.error = error
+                    block.error = told
 
+    def _judged(self, key: Key, error: Exception) -> Exception:
+        """What the stream is told; a segment at which the disk fails takes nothing more."""
+        if not isinstance(error, OSError):
+            return error
+        segment = self._open.get(key)
+        # A file that may grow no more is followed by another one, unless this is as small as one can be.
+        has_hope = is_full(error) or (error.errno == errno.EFBIG and segment is not None and not segment.size)
+        if segment is None or has_hope:
+            return meaning(error, self._places.segment(*key)) or error
+        return Gap(self._end_for_good(key, segment, error))
 
-def _tell(group: list[_Block]) -> None:
-    for block in group:
-        if block.told.done():  # its stream was cut
-            continue
-        if block.error is None:
-            block.told.set_result(block.durable)
-        else:
-            block.told.set_exception(block.error)
+    def _end_for_good(self, key: Key, segment: Segment, error: OSError) -> str:
+        """Nothing is acknowledged that may be in the page cache alone, and nobody asks this file again."""
+        sentence = f"Segment {key[1]} cannot be written ({os.strerror(error.errno or 0)}); begin another one."
+        structlog.get_logger().error("segment_ended", job=key[0], segment=key[1], error=str(error))
+        segment.cut()
+        if segment.is_empty:
+            with suppress(OSError):
+                segment.path.unlink()
+        self._close(key)
+        while len(self._ended) >= _ENDED:
+            del self._ended[next(iter(self._ended))]
+        self._ended[key] = sentence
+        return sentence
+
+    def _close(self, key: Key) -> None:
+        segment = self._open.pop(key, None)
+        if segment:
+            segment.close()
 
 
 def _tell_done(told: asyncio.Future[None]) -> None:

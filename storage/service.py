@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 import uuid
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from batchmesh.calls import PIECE
 from batchmesh.errors import CommitRunning, SpecRefused
@@ -13,13 +14,15 @@ from batchmesh.v1 import job_pb2, storage_pb2, storage_pb2_grpc
 from batchmesh.version import VERSION
 
 from .artifacts import Artifacts
-from .disk import make_folder, sync_folder
+from .disk import make_folder, said_clearly, sync_folder
 from .logs import Logs
-from .output import FramesDamagedError, Manifest, Outputs
+from .manifest import Manifest, Manifests
+from .output import FramesDamagedError, Outputs
 from .places import Places
 from .reservation import Reservations
 from .segments import Segments
 from .spool import Spool
+from .usage import usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,26 +36,39 @@ if TYPE_CHECKING:
 SERVICE_NAME = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
 
 
+class _Commit(NamedTuple):
+    """An output that is being written."""
+
+    digest: str
+    spool: Spool
+    task: asyncio.Task[storage_pb2.CommitOutputResponse]
+
+
 class StorageService(storage_pb2_grpc.StorageServiceServicer):
-    """Built on the event loop; `address` is what others reach this storage under."""
+    """Built on the event loop; `address` is what others reach this storage under.
+
+    Raises DiskFull, DiskFailing or OutputUnwritable when its root cannot be used.
+    """
 
     def __init__(self, config: Config) -> None:
         self.address = ""
         self._places = Places(config.root)
-        for folder in (self._places.jobs, self._places.artifacts):
-            make_folder(folder)
-        _clear_leftovers(self._places)
-        self._segments = Segments(self._places, config.durable_delay)
-        self._reservations = Reservations(self._places)
-        self._outputs = Outputs(self._places, self._reservations)
-        self._artifacts = Artifacts(self._places.artifacts, config.artifact_limit)
+        with said_clearly(config.root):
+            _clear_leftovers(self._places)
+            for folder in (self._places.jobs, self._places.artifacts, self._places.trash):
+                make_folder(folder)
+            self._artifacts = Artifacts(self._places.artifacts, config.artifact_limit)
+            self._reservations = Reservations(self._places)
+        self._manifests = Manifests(self._places)
+        self._outputs = Outputs(self._places, self._reservations, self._manifests)
         self._logs = Logs(self._places, config)
-        #: Jobs whose output is being written; a commit goes on when its caller has gone.
-        self._commits: dict[str, asyncio.Task[storage_pb2.CommitOutputResponse]] = {}
+        self._segments = Segments(self._places, config.durable_delay, config.unwritten_limit)
+        #: By job; a commit goes on when its caller has gone.
+        self._commits: dict[str, _Commit] = {}
 
     async def end(self) -> None:
         """Ends when what was begun is durable."""
-        await asyncio.gather(*self._commits.values(), return_exceptions=True)
+        await asyncio.gather(*(commit.task for commit in self._commits.values()), return_exceptions=True)
         await self._segments.end()
 
     async def GetStorage(
@@ -80,9 +96,10 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
     ) -> storage_pb2.ReserveOutputResponse:
         only_summary = request.output_action == job_pb2.OutputAction.OUTPUT_ACTION_SUMMARY_ONLY
         file_name = "" if only_summary else request.append_row_file_name
-        await asyncio.to_thread(
-            self._reservations.reserve, request.job_id, request.output, request.overwrite, file_name
-        )
+        job_id = request.job_id
+        self._places.job(job_id)
+        own = await asyncio.to_thread(self._manifests.own, job_id) if request.resumed else None
+        await asyncio.to_thread(self._reservations.reserve, job_id, request.output, request.overwrite, file_name, own)
         return storage_pb2.ReserveOutputResponse()
 
     async def ReleaseOutput(
@@ -96,27 +113,46 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
         self, requests: AsyncIterator[storage_pb2.CommitOutputRequest], context: Context
     ) -> storage_pb2.CommitOutputResponse:
         first = await anext(aiter(requests), storage_pb2.CommitOutputRequest())
-        job_id = first.header.job_id
-        self._places.job(job_id)
-        done = await asyncio.to_thread(self._outputs.published, job_id, first.header.digest)
+        header = first.header
+        self._places.job(header.job_id)
+        done = await asyncio.to_thread(self._outputs.published, header.job_id, header.digest)
         if done:
             async for _ in requests:
                 pass
             return _manifest_response(done)
-        spool = await asyncio.to_thread(Spool, self._places.spool(job_id) / uuid.uuid4().hex)
+        with said_clearly(self._places.jobs):
+            spool = await asyncio.to_thread(Spool, self._places.spool(header.job_id) / uuid.uuid4().hex)
         try:
-            await asyncio.to_thread(_add, spool, first)
+            await asyncio.to_thread(self._add, spool, first)
             async for request in requests:
-                await asyncio.to_thread(_add, spool, request)
-            await asyncio.to_thread(spool.complete)
-            self._check_no_commit(job_id)
-            task = asyncio.create_task(self._commit(first.header, spool))
+                await asyncio.to_thread(self._add, spool, request)
+            with said_clearly(self._places.jobs):
+                await asyncio.to_thread(spool.complete)
+            commit = self._begin(header, spool)
         except BaseException:
             await asyncio.to_thread(spool.discard)
             raise
-        self._commits[job_id] = task
+        if commit.spool is not spool:
+            await asyncio.to_thread(spool.discard)
         # A caller that goes away does not end the commit: its thread could not be ended, and the output is consistent.
-        return await asyncio.shield(task)
+        return await asyncio.shield(commit.task)
+
+    def _add(self, spool: Spool, request: storage_pb2.CommitOutputRequest) -> None:
+        try:
+            with said_clearly(self._places.jobs):
+                spool.add(request)
+        except (ValueError, IndexError) as error:
+            raise SpecRefused(f"The columns of a commit do not fit each other: {error}.") from None
+
+    def _begin(self, header: storage_pb2.CommitHeader, spool: Spool) -> _Commit:
+        """The commit that has this digest, running or begun now; raises CommitRunning when another one runs."""
+        running = self._commits.get(header.job_id)
+        if running and running.digest == header.digest:
+            return running  # a scheduler that was started again says once more what its predecessor has said
+        self._check_no_commit(header.job_id)
+        begun = _Commit(header.digest, spool, asyncio.create_task(self._commit(header, spool)))
+        self._commits[header.job_id] = begun
+        return begun
 
     async def _commit(self, header: storage_pb2.CommitHeader, spool: Spool) -> storage_pb2.CommitOutputResponse:
         try:
@@ -182,8 +218,8 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
     async def DeleteJob(
         self, request: storage_pb2.StorageServiceDeleteJobRequest, context: Context
     ) -> storage_pb2.StorageServiceDeleteJobResponse:
-        self._places.job(request.job_id)
         self._check_no_commit(request.job_id)
+        self._places.job(request.job_id)
         await self._segments.forget(request.job_id)
         await asyncio.to_thread(self._delete, request.job_id)
         return storage_pb2.StorageServiceDeleteJobResponse()
@@ -196,23 +232,32 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
             return
         # First out of sight as a whole: a deletion that is interrupted leaves no half of a job.
         gone = self._places.trash / f"{job_id}-{uuid.uuid4().hex}"
-        make_folder(self._places.trash)
-        folder.rename(gone)
-        sync_folder(self._places.jobs)
-        shutil.rmtree(gone)
+        with said_clearly(folder):
+            folder.rename(gone)
+            sync_folder(self._places.jobs)
+            shutil.rmtree(gone)
+
+    async def ListUsage(
+        self, request: storage_pb2.ListUsageRequest, context: Context
+    ) -> AsyncIterator[storage_pb2.ListUsageResponse]:
+        pages = usage(self._places)
+        while page := await asyncio.to_thread(next, pages, None):
+            yield storage_pb2.ListUsageResponse(
+                jobs=[storage_pb2.JobUsage(job_id=job_id, bytes=size) for job_id, size in page]
+            )
+
+    async def TrimArtifacts(
+        self, request: storage_pb2.TrimArtifactsRequest, context: Context
+    ) -> storage_pb2.TrimArtifactsResponse:
+        keep, limit = frozenset(request.keep), request.limit
+        deleted, left = await asyncio.to_thread(self._artifacts.trim, keep, limit, time.time())
+        return storage_pb2.TrimArtifactsResponse(deleted=deleted, bytes=left)
 
 
 def _clear_leftovers(places: Places) -> None:
     shutil.rmtree(places.trash, ignore_errors=True)
     for spool in places.jobs.glob("*/commit"):
         shutil.rmtree(spool, ignore_errors=True)
-
-
-def _add(spool: Spool, request: storage_pb2.CommitOutputRequest) -> None:
-    try:
-        spool.add(request)
-    except (ValueError, IndexError) as error:
-        raise SpecRefused(f"The columns of a commit do not fit each other: {error}.") from None
 
 
 def _manifest_response(manifest: Manifest) -> storage_pb2.CommitOutputResponse:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import shutil
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from batchmesh.errors import CutOff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +38,6 @@ class Spool:
     """One stream's content. All of it blocks. `folder` is its own; discard() removes it."""
 
     def __init__(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
         self._numbers: dict[str, int] = {}
@@ -48,9 +50,10 @@ class Spool:
         self._rows.writerow(PROCESSED_COLUMNS)
         self.files_without_rows: list[str] = []
         self.files_without_rows_count = 0
+        self._is_whole = False
 
     def add(self, request: storage_pb2.CommitOutputRequest) -> None:
-        """Takes one request in; raises ValueError when its columns do not fit each other."""
+        """Takes one request in; raises ValueError when its columns do not fit each other, and OSError."""
         self._add_places(request.places)
         self._rows.writerows(_rows(request.processed))
         for mini_batch, lines in zip(request.failed_mini_batch, request.failed_lines, strict=True):
@@ -58,6 +61,7 @@ class Spool:
         room = _NAMED_FILES - len(self.files_without_rows)
         self.files_without_rows += request.files_without_rows[: max(room, 0)]
         self.files_without_rows_count += len(request.files_without_rows)
+        self._is_whole = request.complete
 
     def _add_places(self, places: segment_pb2.Places) -> None:
         if not places.offset:
@@ -79,7 +83,9 @@ class Spool:
         self._failed[1].append(len(lines))
 
     def complete(self) -> None:
-        """The stream has ended."""
+        """The stream has ended; raises CutOff when its last request was not among what came."""
+        if not self._is_whole:
+            raise CutOff("The commit was cut off before its last request, and nothing was written; send it again.")
         for file in (self._places, self._lines, self._processed):
             file.close()
 
@@ -104,7 +110,9 @@ class Spool:
 
     def discard(self) -> None:
         """Leaves nothing behind."""
-        self.complete()
+        for file in (self._places, self._lines, self._processed):
+            with suppress(OSError):  # a full disk has been told of already
+                file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -28,9 +28,17 @@ def lines(job: Job) -> list[str]:
         said.append(f"output: {job.output_path}" + (f" ({job.progress.rows:,} rows)" if job.progress.rows else ""))
     if job.report_path:
         said.append(f"report: {job.report_path}")
-    if job.state in (JobState.FAILED, JobState.CANCELLED, JobState.LOST):
-        said.append(f"What is done stays done: batchmesh resume {job.job_id}")
-    return said
+    return said + _next(job)
+
+
+def _next(job: Job) -> list[str]:
+    """What can be done about it. Over a threshold, going on as before would only fail again."""
+    resume = f"batchmesh resume {job.job_id}"
+    if job.state is JobState.SUCCEEDED:
+        return [f"To run what failed again: {resume} --failed"] if job.progress.failed_items else []
+    if job.error is not None and job.error.kind == "THRESHOLD":
+        return [f"What is done stays done: {resume} --failed, or --error-threshold N to bear what failed"]
+    return [f"What is done stays done: {resume}"] if job.state.is_final else []
 
 
 def _headline(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,9 @@ from batchmesh.cli.options import Where, job_options, json_option, mesh_options
 if TYPE_CHECKING:
     from batchmesh.client import Client
     from batchmesh.submission import Submission
+
+#: Seconds that a submission whose sender was interrupted may take to become a job.
+_ON_ITS_WAY = 2.0
 
 
 @click.command()
@@ -36,12 +39,24 @@ def run(submission: Submission, where: Where, as_json: bool) -> int:
 
 
 def _send(client: Client, submission: Submission, job_id: str) -> None:
-    from batchmesh.errors import BatchmeshError
-
     try:
         client.send(submission, job_id=job_id, attended=True)
     except KeyboardInterrupt:
-        # It may have arrived.
-        with suppress(BatchmeshError):
-            client.cancel(job_id)
+        _take_back(client, job_id)
         raise
+
+
+def _take_back(client: Client, job_id: str) -> None:
+    """Cancels a job that may have arrived, or be about to."""
+    from batchmesh.errors import BatchmeshError, NoJob
+
+    deadline = time.monotonic() + _ON_ITS_WAY
+    while time.monotonic() < deadline:
+        try:
+            client.cancel(job_id)
+        except NoJob:
+            time.sleep(0.1)
+        except BatchmeshError:
+            return
+        else:
+            return

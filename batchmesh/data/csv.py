@@ -1,7 +1,8 @@
 """CSV and TSV: rows are cut by byte ranges, read by pyarrow, and bad ones named.
 
-Slice fields: file, offset, length (bytes, of what a gzip file unpacks to), line and row (of its first byte, from 1),
-rows (bad ones included), columns ([name, type] each), delimiter, zipped and unterminated where true.
+Slice fields: file, size (its bytes when it was planned), offset, length (bytes, of what a gzip file unpacks to), line
+and row (of its first byte, from 1), rows (bad ones included), columns ([name, type] each), delimiter, zipped and
+unterminated where true.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from batchmesh.data.columns import Column, distinct, with_given
 from batchmesh.data.cuts import Place
 from batchmesh.data.records import CsvScanner
 from batchmesh.data.sampling import LIMIT, whole_records
-from batchmesh.data.slices import Batch, Piece, RowFailure, SliceFields, UnreadableFile, UnreadableSlice
+from batchmesh.data.slices import Batch, Piece, RowFailure, SliceFields, UnreadableFile, UnreadableSlice, changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def read(fields: SliceFields) -> Batch:
     with text.damage_as(UnreadableSlice, fields["file"]):
         table, bad = separate(data, columns, fields["delimiter"])
     if table.num_rows + len(bad) != fields["rows"]:
-        raise text.changed(fields)
+        raise changed(fields)
     failures = []
     if bad:
         records = text.Records(data, CsvScanner(fields["delimiter"]))

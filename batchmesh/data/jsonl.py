@@ -15,7 +15,7 @@ from batchmesh.data.columns import Column, with_given
 from batchmesh.data.cuts import Place
 from batchmesh.data.records import LineScanner
 from batchmesh.data.sampling import whole_records
-from batchmesh.data.slices import Batch, Piece, SliceFields, UnreadableFile
+from batchmesh.data.slices import Batch, Piece, SliceFields, UnreadableFile, changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ def read(fields: SliceFields) -> Batch:
     data = text.load(fields)
     records = text.Records(data, LineScanner())
     if len(records) != fields["rows"]:
-        raise text.changed(fields)
+        raise changed(fields)
     table = jsonl_values.parse_plain(data, records, columns)
     if table is not None:
         return Batch(text.to_pandas(table, columns))

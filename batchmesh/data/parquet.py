@@ -1,6 +1,7 @@
 """Parquet: split by footers alone, read a row group at a time.
 
-Slice fields: file, row (its first, from 1), rows, optional (integer and bool columns with nulls, by the footers).
+Slice fields: file, size (its bytes when it was planned), row (its first, from 1), rows, optional (integer and bool
+columns with nulls, by the footers).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmesh.data.slices import Batch, Piece, SliceFields, UnreadableFile, UnreadableSlice
+from batchmesh.data.slices import Batch, Piece, SliceFields, UnreadableFile, UnreadableSlice, changed, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,14 @@ def split(path: str, size: MiniBatchSize, after: dict[str, int] | None = None) -
     try:
         with pq.ParquetFile(path) as file:
             groups, optional = _groups_of(file.metadata), _columns_with_nulls(file)
+        of_all = {"kind": "parquet", "file": path, "size": os.stat(path).st_size, "optional": optional}
     except (OSError, pa.ArrowException) as error:
         raise UnreadableFile(f"{path} cannot be read: {_reason(error)}") from None
     first = 0 if after is None else after["row"]
     for run in _by_rows(groups, size.amount) if size.unit == "rows" else _by_bytes(groups, size.amount):
         if run.start >= first:
-            fields = {"kind": "parquet", "file": path, "row": run.start + 1, "rows": run.rows, "optional": optional}
             affinity = 0 if run.group is None else _affinity(path, run.group)
+            fields = {**of_all, "row": run.start + 1, "rows": run.rows}
             yield Piece(run.rows, fields, affinity, {"row": run.start + run.rows})
 
 
@@ -144,16 +146,14 @@ def read(fields: SliceFields) -> Batch:
     except (OSError, pa.ArrowException) as error:
         raise UnreadableSlice(f"{fields['file']} cannot be read: {_reason(error)}") from None
     if sum(table.num_rows for table in tables) != fields["rows"]:
-        raise UnreadableSlice(
-            f"{fields['file']} is no longer what it was when the job was planned; submit the job again"
-        )
+        raise changed(fields)
     return Batch(_to_pandas(pa.concat_tables(tables), fields["optional"]))
 
 
 def _tables(fields: SliceFields) -> Iterator[pa.Table]:
     """The slice's part of each row group it touches."""
     start, end = fields["row"] - 1, fields["row"] - 1 + fields["rows"]
-    file = _cache.open(fields["file"])
+    file = _cache.open(fields)
     for group in _groups_of(file.metadata):
         first, last = max(start, group.start), min(end, group.start + group.rows)
         if first < last:
@@ -168,8 +168,10 @@ class _Cache:
         self._file: pq.ParquetFile | None = None
         self._group: tuple[int, pa.Table] | None = None
 
-    def open(self, path: str) -> pq.ParquetFile:
+    def open(self, fields: SliceFields) -> pq.ParquetFile:
+        path = fields["file"]
         found = os.stat(path)
+        check_size(fields, found.st_size)
         key = (path, found.st_size, found.st_mtime_ns)
         if key != self._key:
             self.forget()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from batchmesh.data.slices import Batch, SliceFields, UnreadableSlice
+from batchmesh.data.slices import Batch, SliceFields, UnreadableSlice, shown
 
 _MODULES = {"files": "files", "csv": "csv", "parquet": "parquet", "jsonl": "jsonl"}
 
@@ -18,4 +18,32 @@ def read_slice(fields: SliceFields) -> Batch:
     if name is None:
         raise UnreadableSlice(f"a slice of kind {fields['kind']!r} cannot be read by this version")
     batch: Batch = importlib.import_module("batchmesh.data." + name).read(fields)
-    return batch
+    if name != "files":
+        return _table(fields, batch)
+    return Batch(batch.items, lone=shown(batch.items[0])) if len(batch.items) == 1 else batch
+
+
+def _table(fields: SliceFields, whole: Batch) -> Batch:
+    """What was asked for of the slice, and the name of its row if that is one."""
+    first, batch = 0, whole
+    if "part" in fields:
+        first, items = fields["part"]
+        batch = _part(whole, first, first + items)
+    if len(batch.items) != 1:
+        return batch
+    return Batch(batch.items, batch.failures, f"row {_row_number(fields, whole, first)} of {shown(fields['file'])}")
+
+
+def _part(whole: Batch, start: int, end: int) -> Batch:
+    """The rows that can be read count first, in their order, then those that cannot."""
+    readable = len(whole.items)
+    rows = whole.items.iloc[start:end].reset_index(drop=True)
+    return Batch(rows, whole.failures[max(start - readable, 0) : max(end - readable, 0)])
+
+
+def _row_number(fields: SliceFields, whole: Batch, index: int) -> int:
+    """In the file, from 1, of the slice's readable row `index`."""
+    row: int = fields["row"] + index
+    for unreadable in sorted(failure.row for failure in whole.failures):
+        row += unreadable <= row
+    return row

@@ -25,6 +25,16 @@ class UnreadableSlice(Exception):
         super().__init__(shown(sentence))
 
 
+def changed(fields: SliceFields) -> UnreadableSlice:
+    return UnreadableSlice(f"{fields['file']} is no longer what it was when the job was planned; submit the job again")
+
+
+def check_size(fields: SliceFields, size: int) -> None:
+    """`size` is the file's, in bytes. Errors: UnreadableSlice if it was another when the slice was planned."""
+    if size != fields.get("size", size):
+        raise changed(fields)
+
+
 class UnreadableFile(Exception):
     """A table file that cannot be split: missing, forbidden, damaged. It becomes one failed item."""
 
@@ -66,6 +76,18 @@ class Batch:
 
     items: Any
     failures: list[RowFailure] = field(default_factory=list)
+    #: What its item is called, if there is exactly one.
+    lone: str = ""
+
+
+def part_of(fields: SliceFields, first: int, items: int) -> SliceFields:
+    """Items `first` (from 0) to `first + items` of a mini-batch, whose own slice `fields` is: never those of a part.
+
+    Of a table the rows that can be read come first, those that cannot be read after them.
+    """
+    if fields["kind"] == "files":
+        return {**fields, "files": fields["files"][first : first + items]}
+    return {**fields, "part": [first, items]}
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps would make one for each slice

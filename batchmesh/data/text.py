@@ -19,7 +19,15 @@ from batchmesh.data.blocks import blocks, open_table
 from batchmesh.data.cuts import Cut, Cutter, Place, even_size
 from batchmesh.data.sampling import Sampler, draw
 from batchmesh.data.size import MiniBatchSize
-from batchmesh.data.slices import Piece, RowFailure, SliceFields, UnreadableFile, UnreadableSlice
+from batchmesh.data.slices import (
+    Piece,
+    RowFailure,
+    SliceFields,
+    UnreadableFile,
+    UnreadableSlice,
+    changed,
+    check_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,11 +78,13 @@ def length_of_mark(path: str, start: bytes) -> int:
 def pieces(table: TextTable, size: MiniBatchSize, after: dict[str, int] | None, extra: SliceFields) -> Iterator[Piece]:
     """The slices of one file; a gzip file is one. `extra` goes into the fields of each."""
     start = table.body if after is None else Place(**after)
+    planned = os.stat(table.path).st_size
     found = _of_stream(table, start) if table.zipped else _of_file(table, size, start)
     for cut, columns in found:
         fields = {
             **extra,
             "file": table.path,
+            "size": planned,
             "offset": cut.start.offset,
             "length": cut.end.offset - cut.start.offset,
             "line": cut.start.line,
@@ -126,16 +136,13 @@ def load(fields: SliceFields) -> bytearray:
     data[0] = 10
     filled = 1
     with damage_as(UnreadableSlice, fields["file"]), open_table(fields["file"], "zipped" in fields) as file:
+        check_size(fields, os.fstat(file.fileno()).st_size)
         file.seek(fields["offset"])
         while filled < len(data) and (count := file.readinto(memoryview(data)[filled:])):  # type: ignore[attr-defined]
             filled += count
     if filled < len(data):
         raise changed(fields)
     return data
-
-
-def changed(fields: SliceFields) -> UnreadableSlice:
-    return UnreadableSlice(f"{fields['file']} is no longer what it was when the job was planned; submit the job again")
 
 
 def to_pandas(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:

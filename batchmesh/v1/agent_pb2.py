@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from batchmesh.v1 import job_pb2 as batchmesh_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61tchmesh/v1/agent.proto\x12\x0c\x62\x61tchmesh.v1\x1a\x16\x62\x61tchmesh/v1/job.proto\"\x8d\x01\n\x15RunMiniBatchesRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x16.batchmesh.v1.OpenPool\x12(\n\x08\x64ispatch\x18\x02 \x01(\x0b\x32\x16.batchmesh.v1.Dispatch\x12\x11\n\x05\x61\x62ort\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x11\n\tabort_all\x18\x04 \x01(\x08\"k\n\x08OpenPool\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.JobSpec\x12\x17\n\x0fstorage_address\x18\x03 \x01(\t\x12\x11\n\tprocesses\x18\x04 \x01(\x05\"y\n\x08\x44ispatch\x12\x16\n\nattempt_id\x18\x01 \x03(\x04\x42\x02\x10\x01\x12\x16\n\nmini_batch\x18\x02 \x03(\x04\x42\x02\x10\x01\x12\x16\n\ntry_number\x18\x03 \x03(\rB\x02\x10\x01\x12\x0f\n\x07payload\x18\x04 \x03(\x0c\x12\x14\n\x08\x61\x66\x66inity\x18\x05 \x03(\x04\x42\x02\x10\x01\"{\n\x16RunMiniBatchesResponse\x12&\n\x04pool\x18\x01 \x01(\x0b\x32\x18.batchmesh.v1.PoolStatus\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12(\n\x08outcomes\x18\x03 \x01(\x0b\x32\x16.batchmesh.v1.Outcomes\"\xfd\x01\n\nPoolStatus\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.batchmesh.v1.PoolStatus.Phase\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.batchmesh.v1.Failure\"\x86\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPHASE_PREPARING\x10\x01\x12\x1b\n\x17PHASE_WAITING_FOR_SLOTS\x10\x02\x12\x11\n\rPHASE_WARMING\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x10\n\x0cPHASE_FAILED\x10\x05\"\xad\x02\n\x08Outcomes\x12\x16\n\nattempt_id\x18\x01 \x03(\x04\x42\x02\x10\x01\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x12\n\x06offset\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x12\n\x06length\x18\x04 \x03(\x04\x42\x02\x10\x01\x12\x10\n\x04rows\x18\x05 \x03(\x04\x42\x02\x10\x01\x12\x1b\n\x0fsucceeded_items\x18\x06 \x03(\x04\x42\x02\x10\x01\x12\x18\n\x0c\x66\x61iled_items\x18\x07 \x03(\x04\x42\x02\x10\x01\x12\x13\n\x07process\x18\x08 \x03(\rB\x02\x10\x01\x12\x16\n\nstarted_us\x18\t \x03(\x04\x42\x02\x10\x01\x12\x12\n\x06run_us\x18\n \x03(\x04\x42\x02\x10\x01\x12\x16\n\nelapsed_us\x18\x0b \x03(\x04\x42\x02\x10\x01\x12.\n\x08\x66\x61ilures\x18\x0c \x03(\x0b\x32\x1c.batchmesh.v1.AttemptFailure\"L\n\x0e\x41ttemptFailure\x12\x12\n\nattempt_id\x18\x01 \x01(\x04\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.Failure2o\n\x0c\x41gentService\x12_\n\x0eRunMiniBatches\x12#.batchmesh.v1.RunMiniBatchesRequest\x1a$.batchmesh.v1.RunMiniBatchesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61tchmesh/v1/agent.proto\x12\x0c\x62\x61tchmesh.v1\x1a\x16\x62\x61tchmesh/v1/job.proto\"\xb3\x01\n\x15RunMiniBatchesRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x16.batchmesh.v1.OpenPool\x12(\n\x08\x64ispatch\x18\x02 \x01(\x0b\x32\x16.batchmesh.v1.Dispatch\x12\x11\n\x05\x61\x62ort\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x11\n\tabort_all\x18\x04 \x01(\x08\x12\x0e\n\x06\x66inish\x18\x05 \x01(\x08\x12\x14\n\x0c\x61\x63knowledged\x18\x06 \x01(\x04\"\x97\x01\n\x08OpenPool\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.JobSpec\x12\x17\n\x0fstorage_address\x18\x03 \x01(\t\x12\x11\n\tprocesses\x18\x04 \x01(\x05\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\r\n\x05lease\x18\x06 \x01(\x01\x12\x0c\n\x04life\x18\x07 \x01(\x04\"\x8b\x01\n\x08\x44ispatch\x12\x16\n\nattempt_id\x18\x01 \x03(\x04\x42\x02\x10\x01\x12\x16\n\nmini_batch\x18\x02 \x03(\x04\x42\x02\x10\x01\x12\x16\n\ntry_number\x18\x03 \x03(\rB\x02\x10\x01\x12\x0f\n\x07payload\x18\x04 \x03(\x0c\x12\x14\n\x08\x61\x66\x66inity\x18\x05 \x03(\x04\x42\x02\x10\x01\x12\x10\n\x04part\x18\x06 \x03(\x04\x42\x02\x10\x01\"\x9d\x01\n\x16RunMiniBatchesResponse\x12&\n\x04pool\x18\x01 \x01(\x0b\x32\x18.batchmesh.v1.PoolStatus\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12(\n\x08outcomes\x18\x03 \x01(\x0b\x32\x16.batchmesh.v1.Outcomes\x12 \n\x04held\x18\x04 \x01(\x0b\x32\x12.batchmesh.v1.Held\"H\n\x04Held\x12\x16\n\nattempt_id\x18\x01 \x03(\x04\x42\x02\x10\x01\x12\x16\n\nmini_batch\x18\x02 \x03(\x04\x42\x02\x10\x01\x12\x10\n\x04part\x18\x03 \x03(\x04\x42\x02\x10\x01\"\x8e\x02\n\nPoolStatus\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.batchmesh.v1.PoolStatus.Phase\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.batchmesh.v1.Failure\x12\x0f\n\x07held_up\x18\x04 \x01(\t\"\x86\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPHASE_PREPARING\x10\x01\x12\x1b\n\x17PHASE_WAITING_FOR_SLOTS\x10\x02\x12\x11\n\rPHASE_WARMING\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x10\n\x0cPHASE_FAILED\x10\x05\"\xad\x02\n\x08Outcomes\x12\x16\n\nattempt_id\x18\x01 \x03(\x04\x42\x02\x10\x01\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x12\n\x06offset\x18\x03 \x03(\x04\x42\x02\x10\x01\x12\x12\n\x06length\x18\x04 \x03(\x04\x42\x02\x10\x01\x12\x10\n\x04rows\x18\x05 \x03(\x04\x42\x02\x10\x01\x12\x1b\n\x0fsucceeded_items\x18\x06 \x03(\x04\x42\x02\x10\x01\x12\x18\n\x0c\x66\x61iled_items\x18\x07 \x03(\x04\x42\x02\x10\x01\x12\x13\n\x07process\x18\x08 \x03(\rB\x02\x10\x01\x12\x16\n\nstarted_us\x18\t \x03(\x04\x42\x02\x10\x01\x12\x12\n\x06run_us\x18\n \x03(\x04\x42\x02\x10\x01\x12\x16\n\nelapsed_us\x18\x0b \x03(\x04\x42\x02\x10\x01\x12.\n\x08\x66\x61ilures\x18\x0c \x03(\x0b\x32\x1c.batchmesh.v1.AttemptFailure\"L\n\x0e\x41ttemptFailure\x12\x12\n\nattempt_id\x18\x01 \x01(\x04\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.Failure2o\n\x0c\x41gentService\x12_\n\x0eRunMiniBatches\x12#.batchmesh.v1.RunMiniBatchesRequest\x1a$.batchmesh.v1.RunMiniBatchesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISPATCH'].fields_by_name['try_number']._serialized_options = b'\020\001'
   _globals['_DISPATCH'].fields_by_name['affinity']._loaded_options = None
   _globals['_DISPATCH'].fields_by_name['affinity']._serialized_options = b'\020\001'
+  _globals['_DISPATCH'].fields_by_name['part']._loaded_options = None
+  _globals['_DISPATCH'].fields_by_name['part']._serialized_options = b'\020\001'
+  _globals['_HELD'].fields_by_name['attempt_id']._loaded_options = None
+  _globals['_HELD'].fields_by_name['attempt_id']._serialized_options = b'\020\001'
+  _globals['_HELD'].fields_by_name['mini_batch']._loaded_options = None
+  _globals['_HELD'].fields_by_name['mini_batch']._serialized_options = b'\020\001'
+  _globals['_HELD'].fields_by_name['part']._loaded_options = None
+  _globals['_HELD'].fields_by_name['part']._serialized_options = b'\020\001'
   _globals['_OUTCOMES'].fields_by_name['attempt_id']._loaded_options = None
   _globals['_OUTCOMES'].fields_by_name['attempt_id']._serialized_options = b'\020\001'
   _globals['_OUTCOMES'].fields_by_name['offset']._loaded_options = None
@@ -63,21 +71,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTCOMES'].fields_by_name['elapsed_us']._loaded_options = None
   _globals['_OUTCOMES'].fields_by_name['elapsed_us']._serialized_options = b'\020\001'
   _globals['_RUNMINIBATCHESREQUEST']._serialized_start=67
-  _globals['_RUNMINIBATCHESREQUEST']._serialized_end=208
-  _globals['_OPENPOOL']._serialized_start=210
-  _globals['_OPENPOOL']._serialized_end=317
-  _globals['_DISPATCH']._serialized_start=319
-  _globals['_DISPATCH']._serialized_end=440
-  _globals['_RUNMINIBATCHESRESPONSE']._serialized_start=442
-  _globals['_RUNMINIBATCHESRESPONSE']._serialized_end=565
-  _globals['_POOLSTATUS']._serialized_start=568
-  _globals['_POOLSTATUS']._serialized_end=821
-  _globals['_POOLSTATUS_PHASE']._serialized_start=687
-  _globals['_POOLSTATUS_PHASE']._serialized_end=821
-  _globals['_OUTCOMES']._serialized_start=824
-  _globals['_OUTCOMES']._serialized_end=1125
-  _globals['_ATTEMPTFAILURE']._serialized_start=1127
-  _globals['_ATTEMPTFAILURE']._serialized_end=1203
-  _globals['_AGENTSERVICE']._serialized_start=1205
-  _globals['_AGENTSERVICE']._serialized_end=1316
+  _globals['_RUNMINIBATCHESREQUEST']._serialized_end=246
+  _globals['_OPENPOOL']._serialized_start=249
+  _globals['_OPENPOOL']._serialized_end=400
+  _globals['_DISPATCH']._serialized_start=403
+  _globals['_DISPATCH']._serialized_end=542
+  _globals['_RUNMINIBATCHESRESPONSE']._serialized_start=545
+  _globals['_RUNMINIBATCHESRESPONSE']._serialized_end=702
+  _globals['_HELD']._serialized_start=704
+  _globals['_HELD']._serialized_end=776
+  _globals['_POOLSTATUS']._serialized_start=779
+  _globals['_POOLSTATUS']._serialized_end=1049
+  _globals['_POOLSTATUS_PHASE']._serialized_start=915
+  _globals['_POOLSTATUS_PHASE']._serialized_end=1049
+  _globals['_OUTCOMES']._serialized_start=1052
+  _globals['_OUTCOMES']._serialized_end=1353
+  _globals['_ATTEMPTFAILURE']._serialized_start=1355
+  _globals['_ATTEMPTFAILURE']._serialized_end=1431
+  _globals['_AGENTSERVICE']._serialized_start=1433
+  _globals['_AGENTSERVICE']._serialized_end=1544
 # @@protoc_insertion_point(module_scope)

@@ -28,8 +28,16 @@ class RunMiniBatchesRequest(_message.Message):
     DISPATCH_FIELD_NUMBER: _builtins.int
     ABORT_FIELD_NUMBER: _builtins.int
     ABORT_ALL_FIELD_NUMBER: _builtins.int
+    FINISH_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     abort_all: _builtins.bool
-    """End all open attempts of this stream now and answer none of them."""
+    """End all open attempts of this job now and answer none of them; the stream ends."""
+    finish: _builtins.bool
+    """There will be no more mini-batches: the stream ends once what is open is answered and acknowledged."""
+    acknowledged: _builtins.int
+    """How many of this stream's responses with outcomes are durable with the scheduler. What is not acknowledged is told
+    again on the next stream. 0: nothing new.
+    """
     @_builtins.property
     def open(self) -> Global___OpenPool:
         """In the first request, and only there."""
@@ -51,10 +59,12 @@ class RunMiniBatchesRequest(_message.Message):
         dispatch: Global___Dispatch | None = ...,
         abort: _abc.Iterable[_builtins.int] | None = ...,
         abort_all: _builtins.bool = ...,
+        finish: _builtins.bool = ...,
+        acknowledged: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "abort_all", b"abort_all", "dispatch", b"dispatch", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "abort_all", b"abort_all", "acknowledged", b"acknowledged", "dispatch", b"dispatch", "finish", b"finish", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,11 +78,22 @@ class OpenPool(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     STORAGE_ADDRESS_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     storage_address: _builtins.str
     """host:port or unix:path of the storage that the results go to."""
     processes: _builtins.int
     """Workers wanted on this node; 0 is the node's slots."""
+    epoch: _builtins.int
+    """Number of the scheduler's start; each is larger than all before."""
+    lease: _builtins.float
+    """Seconds for which the node goes on with the job when it hears nothing of the scheduler."""
+    life: _builtins.int
+    """Another one for another job of the same id, and for a job that goes on after its end: what the node holds of one life
+    of a job is not taken up by another.
+    """
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec: ...
     def __init__(
@@ -82,10 +103,13 @@ class OpenPool(_message.Message):
         spec: _job_pb2.JobSpec | None = ...,
         storage_address: _builtins.str = ...,
         processes: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        lease: _builtins.float = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "processes", b"processes", "spec", b"spec", "storage_address", b"storage_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_id", b"job_id", "lease", b"lease", "life", b"life", "processes", b"processes", "spec", b"spec", "storage_address", b"storage_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,6 +126,7 @@ class Dispatch(_message.Message):
     TRY_NUMBER_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     AFFINITY_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempt_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -118,6 +143,10 @@ class Dispatch(_message.Message):
     def affinity(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Equal non-zero numbers like to meet the same worker; 0 goes anywhere."""
 
+    @_builtins.property
+    def part(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which part of its mini-batch it is, 0 for the whole; opaque to the agent, which gives it back in Held. Absent: all 0."""
+
     def __init__(
         self,
         *,
@@ -126,10 +155,11 @@ class Dispatch(_message.Message):
         try_number: _abc.Iterable[_builtins.int] | None = ...,
         payload: _abc.Iterable[_builtins.bytes] | None = ...,
         affinity: _abc.Iterable[_builtins.int] | None = ...,
+        part: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "attempt_id", b"attempt_id", "mini_batch", b"mini_batch", "payload", b"payload", "try_number", b"try_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "attempt_id", b"attempt_id", "mini_batch", b"mini_batch", "part", b"part", "payload", b"payload", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,6 +172,7 @@ class RunMiniBatchesResponse(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
     """That many mini-batches more may be sent. A credit returns when run() has returned, not when its result is durable."""
     @_builtins.property
@@ -152,20 +183,57 @@ class RunMiniBatchesResponse(_message.Message):
     def outcomes(self) -> Global___Outcomes:
         """Attempts that ended; told only after storage holds their rows durably."""
 
+    @_builtins.property
+    def held(self) -> Global___Held:
+        """In the first response of each stream, and only there; empty when the node held nothing of the job."""
+
     def __init__(
         self,
         *,
         pool: Global___PoolStatus | None = ...,
         credits: _builtins.int = ...,
         outcomes: Global___Outcomes | None = ...,
+        held: Global___Held | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "pool", b"pool"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "outcomes", b"outcomes", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "outcomes", b"outcomes", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "held", b"held", "outcomes", b"outcomes", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunMiniBatchesResponse: _TypeAlias = RunMiniBatchesResponse  # noqa: Y015
+
+@_typing.final
+class Held(_message.Message):
+    """What a node has of a job from earlier streams: attempts that wait, run, or have ended and were not acknowledged, whose
+    outcomes follow. Packed columns: entry i of each belongs to the same attempt.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    MINI_BATCH_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempt_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def mini_batch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def part(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        attempt_id: _abc.Iterable[_builtins.int] | None = ...,
+        mini_batch: _abc.Iterable[_builtins.int] | None = ...,
+        part: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "mini_batch", b"mini_batch", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Held: _TypeAlias = Held  # noqa: Y015
 
 @_typing.final
 class PoolStatus(_message.Message):
@@ -205,9 +273,12 @@ class PoolStatus(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
     phase: Global___PoolStatus.Phase.ValueType
     workers: _builtins.int
     """Live workers that have returned from init()."""
+    held_up: _builtins.str
+    """Why results cannot be stored at present, as one sentence; empty when they can."""
     @_builtins.property
     def failure(self) -> _job_pb2.Failure:
         """With PHASE_FAILED."""
@@ -218,10 +289,11 @@ class PoolStatus(_message.Message):
         phase: Global___PoolStatus.Phase.ValueType = ...,
         workers: _builtins.int = ...,
         failure: _job_pb2.Failure | None = ...,
+        held_up: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "phase", b"phase", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "held_up", b"held_up", "phase", b"phase", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,10 +45,13 @@ class AgentServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def RunMiniBatches(self, request_iterator, context):
-        """Called by the scheduler, once for each job that this node serves. The first request opens the pool; then come
-        mini-batches. The scheduler half-closes when it has no more; the agent answers what is open and ends the stream. A
-        stream that breaks ends its open attempts and their workers.
-        Errors: FAILED_PRECONDITION (NODE_DRAINING), ALREADY_EXISTS (STREAM_EXISTS), INVALID_ARGUMENT (NO_POOL).
+        """Called by the scheduler, one stream for each job that this node serves. The first request opens the pool, or takes up
+        the job where an earlier stream left it; the first response says what of it the node still holds. Then come
+        mini-batches. A stream that ends in any other way than by `finish` or `abort_all` costs nothing for one lease: the
+        agent goes on with what it has, keeps what it could not tell, and waits for the next stream; after the lease it ends
+        the job's attempts. The newest stream of a job is the one that counts: it takes the place of an older one.
+        Errors: FAILED_PRECONDITION (NODE_DRAINING: the node takes no new job; STALE_SCHEDULER: a later start of the
+        scheduler has been here), INVALID_ARGUMENT (NO_POOL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,20 +32,26 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     RunMiniBatches: _grpc.StreamStreamMultiCallable[_agent_pb2.RunMiniBatchesRequest, _agent_pb2.RunMiniBatchesResponse]
-    """Called by the scheduler, once for each job that this node serves. The first request opens the pool; then come
-    mini-batches. The scheduler half-closes when it has no more; the agent answers what is open and ends the stream. A
-    stream that breaks ends its open attempts and their workers.
-    Errors: FAILED_PRECONDITION (NODE_DRAINING), ALREADY_EXISTS (STREAM_EXISTS), INVALID_ARGUMENT (NO_POOL).
+    """Called by the scheduler, one stream for each job that this node serves. The first request opens the pool, or takes up
+    the job where an earlier stream left it; the first response says what of it the node still holds. Then come
+    mini-batches. A stream that ends in any other way than by `finish` or `abort_all` costs nothing for one lease: the
+    agent goes on with what it has, keeps what it could not tell, and waits for the next stream; after the lease it ends
+    the job's attempts. The newest stream of a job is the one that counts: it takes the place of an older one.
+    Errors: FAILED_PRECONDITION (NODE_DRAINING: the node takes no new job; STALE_SCHEDULER: a later start of the
+    scheduler has been here), INVALID_ARGUMENT (NO_POOL).
     """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunMiniBatches: _aio.StreamStreamMultiCallable[_agent_pb2.RunMiniBatchesRequest, _agent_pb2.RunMiniBatchesResponse]  # type: ignore[assignment]
-    """Called by the scheduler, once for each job that this node serves. The first request opens the pool; then come
-    mini-batches. The scheduler half-closes when it has no more; the agent answers what is open and ends the stream. A
-    stream that breaks ends its open attempts and their workers.
-    Errors: FAILED_PRECONDITION (NODE_DRAINING), ALREADY_EXISTS (STREAM_EXISTS), INVALID_ARGUMENT (NO_POOL).
+    """Called by the scheduler, one stream for each job that this node serves. The first request opens the pool, or takes up
+    the job where an earlier stream left it; the first response says what of it the node still holds. Then come
+    mini-batches. A stream that ends in any other way than by `finish` or `abort_all` costs nothing for one lease: the
+    agent goes on with what it has, keeps what it could not tell, and waits for the next stream; after the lease it ends
+    the job's attempts. The newest stream of a job is the one that counts: it takes the place of an older one.
+    Errors: FAILED_PRECONDITION (NODE_DRAINING: the node takes no new job; STALE_SCHEDULER: a later start of the
+    scheduler has been here), INVALID_ARGUMENT (NO_POOL).
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -55,10 +61,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_pb2.RunMiniBatchesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.RunMiniBatchesResponse], _abc.AsyncIterator[_agent_pb2.RunMiniBatchesResponse]]:
-        """Called by the scheduler, once for each job that this node serves. The first request opens the pool; then come
-        mini-batches. The scheduler half-closes when it has no more; the agent answers what is open and ends the stream. A
-        stream that breaks ends its open attempts and their workers.
-        Errors: FAILED_PRECONDITION (NODE_DRAINING), ALREADY_EXISTS (STREAM_EXISTS), INVALID_ARGUMENT (NO_POOL).
+        """Called by the scheduler, one stream for each job that this node serves. The first request opens the pool, or takes up
+        the job where an earlier stream left it; the first response says what of it the node still holds. Then come
+        mini-batches. A stream that ends in any other way than by `finish` or `abort_all` costs nothing for one lease: the
+        agent goes on with what it has, keeps what it could not tell, and waits for the next stream; after the lease it ends
+        the job's attempts. The newest stream of a job is the one that counts: it takes the place of an older one.
+        Errors: FAILED_PRECONDITION (NODE_DRAINING: the node takes no new job; STALE_SCHEDULER: a later start of the
+        scheduler has been here), INVALID_ARGUMENT (NO_POOL).
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -90,7 +90,7 @@ class Failure(_message.Message):
         KIND_UNREADABLE_FILE: Failure._Kind.ValueType  # 8
         """A planned file is damaged or of another kind than the input; no run() was tried."""
         KIND_NODE_LOST: Failure._Kind.ValueType  # 9
-        """The node was lost. Not a try."""
+        """The node was lost. Not a try, unless that has happened to the mini-batch more than three times."""
         KIND_ENVIRONMENT: Failure._Kind.ValueType  # 10
         """The worker could be neither started nor kept, for a reason outside the script."""
         KIND_THRESHOLD: Failure._Kind.ValueType  # 11
@@ -105,6 +105,8 @@ class Failure(_message.Message):
         """The worker gave an attempt back unrun (aborted, or its process died before it began). Not a try."""
         KIND_MESH_ENDED: Failure._Kind.ValueType  # 16
         """The mesh that ran the job ended."""
+        KIND_OUT_OF_MEMORY: Failure._Kind.ValueType  # 17
+        """The worker, with all that it had started, used more memory than its limit."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Failure.Kind.ValueType  # 0
@@ -125,7 +127,7 @@ class Failure(_message.Message):
     KIND_UNREADABLE_FILE: Failure.Kind.ValueType  # 8
     """A planned file is damaged or of another kind than the input; no run() was tried."""
     KIND_NODE_LOST: Failure.Kind.ValueType  # 9
-    """The node was lost. Not a try."""
+    """The node was lost. Not a try, unless that has happened to the mini-batch more than three times."""
     KIND_ENVIRONMENT: Failure.Kind.ValueType  # 10
     """The worker could be neither started nor kept, for a reason outside the script."""
     KIND_THRESHOLD: Failure.Kind.ValueType  # 11
@@ -140,6 +142,8 @@ class Failure(_message.Message):
     """The worker gave an attempt back unrun (aborted, or its process died before it began). Not a try."""
     KIND_MESH_ENDED: Failure.Kind.ValueType  # 16
     """The mesh that ran the job ended."""
+    KIND_OUT_OF_MEMORY: Failure.Kind.ValueType  # 17
+    """The worker, with all that it had started, used more memory than its limit."""
 
     KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
@@ -236,6 +240,8 @@ class JobSpec(_message.Message):
     PROGRESS_UPDATE_TIMEOUT_FIELD_NUMBER: _builtins.int
     FIRST_TASK_CREATION_TIMEOUT_FIELD_NUMBER: _builtins.int
     LOGGING_LEVEL_FIELD_NUMBER: _builtins.int
+    ISOLATE_FAILURES_FIELD_NUMBER: _builtins.int
+    BACKUP_ATTEMPTS_FIELD_NUMBER: _builtins.int
     entry_script: _builtins.str
     """Path of the entry script, relative to the root of the source artifact. Required."""
     source_digest: _builtins.str
@@ -279,6 +285,12 @@ class JobSpec(_message.Message):
     """Seconds from the start of the job to its first mini-batch. Default 600."""
     logging_level: _builtins.str
     """WARNING, INFO (default) or DEBUG: the level of the worker's root logger."""
+    isolate_failures: _builtins.bool
+    """Split a mini-batch whose run() has failed for good until the bad items stand alone. Default true."""
+    backup_attempts: _builtins.bool
+    """Run what takes far longer than the others a second time on a free worker; the first to finish wins. Default: with
+    more than one node, and never for summary_only.
+    """
     @_builtins.property
     def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The user's arguments, put behind batchmesh's own flags in argv."""
@@ -322,19 +334,25 @@ class JobSpec(_message.Message):
         progress_update_timeout: _builtins.float | None = ...,
         first_task_creation_timeout: _builtins.float | None = ...,
         logging_level: _builtins.str = ...,
+        isolate_failures: _builtins.bool | None = ...,
+        backup_attempts: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "node_count", b"node_count", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "backup_attempts", b"backup_attempts", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "isolate_failures", b"isolate_failures", "node_count", b"node_count", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "append_row_dataframe_header", b"append_row_dataframe_header", "append_row_file_name", b"append_row_file_name", "arguments", b"arguments", "csv_header", b"csv_header", "csv_types", b"csv_types", "dataframe_to_csv_json", b"dataframe_to_csv_json", "entry_script", b"entry_script", "environment_variables", b"environment_variables", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "input_kind", b"input_kind", "inputs", b"inputs", "logging_level", b"logging_level", "mini_batch_size", b"mini_batch_size", "node_count", b"node_count", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "source_digest", b"source_digest", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "append_row_dataframe_header", b"append_row_dataframe_header", "append_row_file_name", b"append_row_file_name", "arguments", b"arguments", "backup_attempts", b"backup_attempts", "csv_header", b"csv_header", "csv_types", b"csv_types", "dataframe_to_csv_json", b"dataframe_to_csv_json", "entry_script", b"entry_script", "environment_variables", b"environment_variables", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "input_kind", b"input_kind", "inputs", b"inputs", "isolate_failures", b"isolate_failures", "logging_level", b"logging_level", "mini_batch_size", b"mini_batch_size", "node_count", b"node_count", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "source_digest", b"source_digest", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_failed_count: _TypeAlias = _typing.Literal["allowed_failed_count"]  # noqa: Y015
     _WhichOneofArgType__allowed_failed_count: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count"]  # noqa: Y015
     _WhichOneofReturnType__allowed_failed_percent: _TypeAlias = _typing.Literal["allowed_failed_percent"]  # noqa: Y015
     _WhichOneofArgType__allowed_failed_percent: _TypeAlias = _typing.Literal["_allowed_failed_percent", b"_allowed_failed_percent"]  # noqa: Y015
+    _WhichOneofReturnType__backup_attempts: _TypeAlias = _typing.Literal["backup_attempts"]  # noqa: Y015
+    _WhichOneofArgType__backup_attempts: _TypeAlias = _typing.Literal["_backup_attempts", b"_backup_attempts"]  # noqa: Y015
     _WhichOneofReturnType__error_threshold: _TypeAlias = _typing.Literal["error_threshold"]  # noqa: Y015
     _WhichOneofArgType__error_threshold: _TypeAlias = _typing.Literal["_error_threshold", b"_error_threshold"]  # noqa: Y015
     _WhichOneofReturnType__first_task_creation_timeout: _TypeAlias = _typing.Literal["first_task_creation_timeout"]  # noqa: Y015
     _WhichOneofArgType__first_task_creation_timeout: _TypeAlias = _typing.Literal["_first_task_creation_timeout", b"_first_task_creation_timeout"]  # noqa: Y015
+    _WhichOneofReturnType__isolate_failures: _TypeAlias = _typing.Literal["isolate_failures"]  # noqa: Y015
+    _WhichOneofArgType__isolate_failures: _TypeAlias = _typing.Literal["_isolate_failures", b"_isolate_failures"]  # noqa: Y015
     _WhichOneofReturnType__node_count: _TypeAlias = _typing.Literal["node_count"]  # noqa: Y015
     _WhichOneofArgType__node_count: _TypeAlias = _typing.Literal["_node_count", b"_node_count"]  # noqa: Y015
     _WhichOneofReturnType__process_count_per_node: _TypeAlias = _typing.Literal["process_count_per_node"]  # noqa: Y015
@@ -352,9 +370,13 @@ class JobSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allowed_failed_percent) -> _WhichOneofReturnType__allowed_failed_percent | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backup_attempts) -> _WhichOneofReturnType__backup_attempts | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__error_threshold) -> _WhichOneofReturnType__error_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_task_creation_timeout) -> _WhichOneofReturnType__first_task_creation_timeout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__isolate_failures) -> _WhichOneofReturnType__isolate_failures | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__node_count) -> _WhichOneofReturnType__node_count | None: ...
     @_typing.overload

@@ -26,7 +26,7 @@ from batchmesh.v1 import job_pb2 as batchmesh_dot_v1_dot_job__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61tchmesh/v1/scheduler.proto\x12\x0c\x62\x61tchmesh.v1\x1a\x16\x62\x61tchmesh/v1/job.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x10SubmitJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.JobSpec\x12\x10\n\x08\x61ttended\x18\x03 \x01(\x08\"3\n\x11SubmitJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.batchmesh.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"2\n\x10WatchJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x11\x43\x61ncelJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"4\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x61ttended\x18\x02 \x01(\x08\"3\n\x11ResumeJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\"\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"\x12\n\x10ListNodesRequest\"6\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.batchmesh.v1.Node\"\xb7\x02\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.batchmesh.v1.Node.State\x12*\n\x06joined\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_heartbeat\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07job_ids\x18\x08 \x03(\t\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x0e\n\nSTATE_LOST\x10\x03\"\x10\n\x0eGetMeshRequest\"M\n\x0fGetMeshResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12\x10\n\x08\x65mbedded\x18\x03 \x01(\x08\"w\n\x10HeartbeatRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x0f\n\x07leaving\x18\x06 \x01(\x08\"W\n\x11HeartbeatResponse\x12\x17\n\x0fstorage_address\x18\x01 \x01(\t\x12\x1a\n\x12heartbeat_interval\x18\x02 \x01(\x01\x12\r\n\x05lease\x18\x03 \x01(\x01\x32\x8b\x06\n\x10SchedulerService\x12L\n\tSubmitJob\x12\x1e.batchmesh.v1.SubmitJobRequest\x1a\x1f.batchmesh.v1.SubmitJobResponse\x12\x43\n\x06GetJob\x12\x1b.batchmesh.v1.GetJobRequest\x1a\x1c.batchmesh.v1.GetJobResponse\x12I\n\x08ListJobs\x12\x1d.batchmesh.v1.ListJobsRequest\x1a\x1e.batchmesh.v1.ListJobsResponse\x12K\n\x08WatchJob\x12\x1d.batchmesh.v1.WatchJobRequest\x1a\x1e.batchmesh.v1.WatchJobResponse0\x01\x12L\n\tCancelJob\x12\x1e.batchmesh.v1.CancelJobRequest\x1a\x1f.batchmesh.v1.CancelJobResponse\x12L\n\tResumeJob\x12\x1e.batchmesh.v1.ResumeJobRequest\x1a\x1f.batchmesh.v1.ResumeJobResponse\x12L\n\tDeleteJob\x12\x1e.batchmesh.v1.DeleteJobRequest\x1a\x1f.batchmesh.v1.DeleteJobResponse\x12L\n\tListNodes\x12\x1e.batchmesh.v1.ListNodesRequest\x1a\x1f.batchmesh.v1.ListNodesResponse\x12\x46\n\x07GetMesh\x12\x1c.batchmesh.v1.GetMeshRequest\x1a\x1d.batchmesh.v1.GetMeshResponse\x12L\n\tHeartbeat\x12\x1e.batchmesh.v1.HeartbeatRequest\x1a\x1f.batchmesh.v1.HeartbeatResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x61tchmesh/v1/scheduler.proto\x12\x0c\x62\x61tchmesh.v1\x1a\x16\x62\x61tchmesh/v1/job.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x10SubmitJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.batchmesh.v1.JobSpec\x12\x10\n\x08\x61ttended\x18\x03 \x01(\x08\"3\n\x11SubmitJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.batchmesh.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"2\n\x10WatchJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"3\n\x11\x43\x61ncelJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\xcd\x01\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x61ttended\x18\x02 \x01(\x08\x12\x1c\n\x0f\x65rror_threshold\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12#\n\x16run_invocation_timeout\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rsource_digest\x18\x05 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x42\x12\n\x10_error_thresholdB\x19\n\x17_run_invocation_timeout\"3\n\x11ResumeJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.batchmesh.v1.Job\"\"\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"\x12\n\x10ListNodesRequest\"6\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.batchmesh.v1.Node\"\xb7\x02\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.batchmesh.v1.Node.State\x12*\n\x06joined\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_heartbeat\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07job_ids\x18\x08 \x03(\t\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x0e\n\nSTATE_LOST\x10\x03\"\x10\n\x0eGetMeshRequest\"M\n\x0fGetMeshResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x17\n\x0fstorage_address\x18\x02 \x01(\t\x12\x10\n\x08\x65mbedded\x18\x03 \x01(\x08\"\x89\x01\n\x10HeartbeatRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07workers\x18\x04 \x01(\x05\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x0f\n\x07leaving\x18\x06 \x01(\x08\x12\x10\n\x08replaces\x18\x07 \x01(\t\"W\n\x11HeartbeatResponse\x12\x17\n\x0fstorage_address\x18\x01 \x01(\t\x12\x1a\n\x12heartbeat_interval\x18\x02 \x01(\x01\x12\r\n\x05lease\x18\x03 \x01(\x01\x32\x8b\x06\n\x10SchedulerService\x12L\n\tSubmitJob\x12\x1e.batchmesh.v1.SubmitJobRequest\x1a\x1f.batchmesh.v1.SubmitJobResponse\x12\x43\n\x06GetJob\x12\x1b.batchmesh.v1.GetJobRequest\x1a\x1c.batchmesh.v1.GetJobResponse\x12I\n\x08ListJobs\x12\x1d.batchmesh.v1.ListJobsRequest\x1a\x1e.batchmesh.v1.ListJobsResponse\x12K\n\x08WatchJob\x12\x1d.batchmesh.v1.WatchJobRequest\x1a\x1e.batchmesh.v1.WatchJobResponse0\x01\x12L\n\tCancelJob\x12\x1e.batchmesh.v1.CancelJobRequest\x1a\x1f.batchmesh.v1.CancelJobResponse\x12L\n\tResumeJob\x12\x1e.batchmesh.v1.ResumeJobRequest\x1a\x1f.batchmesh.v1.ResumeJobResponse\x12L\n\tDeleteJob\x12\x1e.batchmesh.v1.DeleteJobRequest\x1a\x1f.batchmesh.v1.DeleteJobResponse\x12L\n\tListNodes\x12\x1e.batchmesh.v1.ListNodesRequest\x1a\x1f.batchmesh.v1.ListNodesResponse\x12\x46\n\x07GetMesh\x12\x1c.batchmesh.v1.GetMeshRequest\x1a\x1d.batchmesh.v1.GetMeshResponse\x12L\n\tHeartbeat\x12\x1e.batchmesh.v1.HeartbeatRequest\x1a\x1f.batchmesh.v1.HeartbeatResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,30 +53,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST']._serialized_end=587
   _globals['_CANCELJOBRESPONSE']._serialized_start=589
   _globals['_CANCELJOBRESPONSE']._serialized_end=640
-  _globals['_RESUMEJOBREQUEST']._serialized_start=642
-  _globals['_RESUMEJOBREQUEST']._serialized_end=694
-  _globals['_RESUMEJOBRESPONSE']._serialized_start=696
-  _globals['_RESUMEJOBRESPONSE']._serialized_end=747
-  _globals['_DELETEJOBREQUEST']._serialized_start=749
-  _globals['_DELETEJOBREQUEST']._serialized_end=783
-  _globals['_DELETEJOBRESPONSE']._serialized_start=785
-  _globals['_DELETEJOBRESPONSE']._serialized_end=804
-  _globals['_LISTNODESREQUEST']._serialized_start=806
-  _globals['_LISTNODESREQUEST']._serialized_end=824
-  _globals['_LISTNODESRESPONSE']._serialized_start=826
-  _globals['_LISTNODESRESPONSE']._serialized_end=880
-  _globals['_NODE']._serialized_start=883
-  _globals['_NODE']._serialized_end=1194
-  _globals['_NODE_STATE']._serialized_start=1111
-  _globals['_NODE_STATE']._serialized_end=1194
-  _globals['_GETMESHREQUEST']._serialized_start=1196
-  _globals['_GETMESHREQUEST']._serialized_end=1212
-  _globals['_GETMESHRESPONSE']._serialized_start=1214
-  _globals['_GETMESHRESPONSE']._serialized_end=1291
-  _globals['_HEARTBEATREQUEST']._serialized_start=1293
-  _globals['_HEARTBEATREQUEST']._serialized_end=1412
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1414
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1501
-  _globals['_SCHEDULERSERVICE']._serialized_start=1504
-  _globals['_SCHEDULERSERVICE']._serialized_end=2283
+  _globals['_RESUMEJOBREQUEST']._serialized_start=643
+  _globals['_RESUMEJOBREQUEST']._serialized_end=848
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=850
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=901
+  _globals['_DELETEJOBREQUEST']._serialized_start=903
+  _globals['_DELETEJOBREQUEST']._serialized_end=937
+  _globals['_DELETEJOBRESPONSE']._serialized_start=939
+  _globals['_DELETEJOBRESPONSE']._serialized_end=958
+  _globals['_LISTNODESREQUEST']._serialized_start=960
+  _globals['_LISTNODESREQUEST']._serialized_end=978
+  _globals['_LISTNODESRESPONSE']._serialized_start=980
+  _globals['_LISTNODESRESPONSE']._serialized_end=1034
+  _globals['_NODE']._serialized_start=1037
+  _globals['_NODE']._serialized_end=1348
+  _globals['_NODE_STATE']._serialized_start=1265
+  _globals['_NODE_STATE']._serialized_end=1348
+  _globals['_GETMESHREQUEST']._serialized_start=1350
+  _globals['_GETMESHREQUEST']._serialized_end=1366
+  _globals['_GETMESHRESPONSE']._serialized_start=1368
+  _globals['_GETMESHRESPONSE']._serialized_end=1445
+  _globals['_HEARTBEATREQUEST']._serialized_start=1448
+  _globals['_HEARTBEATREQUEST']._serialized_end=1585
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1587
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1674
+  _globals['_SCHEDULERSERVICE']._serialized_start=1677
+  _globals['_SCHEDULERSERVICE']._serialized_end=2456
 # @@protoc_insertion_point(module_scope)

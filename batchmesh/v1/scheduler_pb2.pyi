@@ -240,20 +240,42 @@ class ResumeJobRequest(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     ATTENDED_FIELD_NUMBER: _builtins.int
+    ERROR_THRESHOLD_FIELD_NUMBER: _builtins.int
+    RUN_INVOCATION_TIMEOUT_FIELD_NUMBER: _builtins.int
+    SOURCE_DIGEST_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     attended: _builtins.bool
     """As in SubmitJobRequest."""
+    error_threshold: _builtins.int
+    """Settings that take the place of the job's own; absent ones stay."""
+    run_invocation_timeout: _builtins.float
+    source_digest: _builtins.str
+    """SHA-256 (hex) of another source artifact, which must hold the same entry script; empty: as it was."""
+    failed: _builtins.bool
+    """Run what has failed again, too."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         attended: _builtins.bool = ...,
+        error_threshold: _builtins.int | None = ...,
+        run_invocation_timeout: _builtins.float | None = ...,
+        source_digest: _builtins.str = ...,
+        failed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error_threshold", b"_error_threshold", "_run_invocation_timeout", b"_run_invocation_timeout", "error_threshold", b"error_threshold", "run_invocation_timeout", b"run_invocation_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attended", b"attended", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_threshold", b"_error_threshold", "_run_invocation_timeout", b"_run_invocation_timeout", "attended", b"attended", "error_threshold", b"error_threshold", "failed", b"failed", "job_id", b"job_id", "run_invocation_timeout", b"run_invocation_timeout", "source_digest", b"source_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__error_threshold: _TypeAlias = _typing.Literal["error_threshold"]  # noqa: Y015
+    _WhichOneofArgType__error_threshold: _TypeAlias = _typing.Literal["_error_threshold", b"_error_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__run_invocation_timeout: _TypeAlias = _typing.Literal["run_invocation_timeout"]  # noqa: Y015
+    _WhichOneofArgType__run_invocation_timeout: _TypeAlias = _typing.Literal["_run_invocation_timeout", b"_run_invocation_timeout"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error_threshold) -> _WhichOneofReturnType__error_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_invocation_timeout) -> _WhichOneofReturnType__run_invocation_timeout | None: ...
 
 Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
@@ -461,6 +483,7 @@ class HeartbeatRequest(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Unique to one life of one agent."""
     address: _builtins.str
@@ -471,6 +494,10 @@ class HeartbeatRequest(_message.Message):
     """It finishes what it has and takes nothing new."""
     leaving: _builtins.bool
     """It is going now; its lease need not be waited for."""
+    replaces: _builtins.str
+    """Node id of the agent that had the same work folder before and has died; empty: none is known. Its lease need not be
+    waited for.
+    """
     def __init__(
         self,
         *,
@@ -480,10 +507,11 @@ class HeartbeatRequest(_message.Message):
         workers: _builtins.int = ...,
         draining: _builtins.bool = ...,
         leaving: _builtins.bool = ...,
+        replaces: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "draining", b"draining", "leaving", b"leaving", "node_id", b"node_id", "slots", b"slots", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "draining", b"draining", "leaving", b"leaving", "node_id", b"node_id", "replaces", b"replaces", "slots", b"slots", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

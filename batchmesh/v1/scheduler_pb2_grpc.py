@@ -133,8 +133,11 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST; what is done stays done.
-        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_RESUMABLE, OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED).
+        """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
+        what is done stays done.
+        Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
+        fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
+        (OUTPUT_RESERVED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,8 +54,11 @@ class SchedulerServiceStub:
     Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_COMMITTING, JOB_ENDED).
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ResumeJobRequest, _scheduler_pb2.ResumeJobResponse]
-    """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST; what is done stays done.
-    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_RESUMABLE, OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED).
+    """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
+    what is done stays done.
+    Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
+    fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
+    (OUTPUT_RESERVED).
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteJobRequest, _scheduler_pb2.DeleteJobResponse]
     """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
@@ -96,8 +99,11 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_COMMITTING, JOB_ENDED).
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ResumeJobRequest, _scheduler_pb2.ResumeJobResponse]  # type: ignore[assignment]
-    """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST; what is done stays done.
-    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_RESUMABLE, OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED).
+    """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
+    what is done stays done.
+    Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
+    fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
+    (OUTPUT_RESERVED).
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteJobRequest, _scheduler_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
@@ -171,8 +177,11 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.ResumeJobResponse, _abc.Awaitable[_scheduler_pb2.ResumeJobResponse]]:
-        """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST; what is done stays done.
-        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_RESUMABLE, OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED).
+        """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
+        what is done stays done.
+        Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
+        fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
+        (OUTPUT_RESERVED).
         """
 
     @_abc_1.abstractmethod

@@ -46,7 +46,9 @@ class Places(_message.Message):
 
     @_builtins.property
     def mini_batch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Index of the mini-batch in its job."""
+        """Index of the mini-batch in its job; that of parts of one mini-batch stands once for each part, in the order of their
+        items.
+        """
 
     @_builtins.property
     def attempt_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

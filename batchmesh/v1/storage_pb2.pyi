@@ -72,7 +72,7 @@ class WriteSegmentsRequest(_message.Message):
     """[A-Za-z0-9._-]+, unique to one stream of one agent. Empty: as before."""
     offset: _builtins.int
     """Offset in the segment at which `block` begins. What lies below the segment's durable size is skipped, so that a
-    block may be sent again.
+    block may be sent again. GAP asks for another segment.
     """
     block: _builtins.bytes
     def __init__(
@@ -120,12 +120,15 @@ class ReserveOutputRequest(_message.Message):
     OVERWRITE_FIELD_NUMBER: _builtins.int
     OUTPUT_ACTION_FIELD_NUMBER: _builtins.int
     APPEND_ROW_FILE_NAME_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     output: _builtins.str
     """Absolute."""
     overwrite: _builtins.bool
     output_action: _job_pb2.OutputAction.ValueType
     append_row_file_name: _builtins.str
+    resumed: _builtins.bool
+    """The job goes on after an end: what it has published there itself may stand in the folder."""
     def __init__(
         self,
         *,
@@ -134,10 +137,11 @@ class ReserveOutputRequest(_message.Message):
         overwrite: _builtins.bool = ...,
         output_action: _job_pb2.OutputAction.ValueType = ...,
         append_row_file_name: _builtins.str = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_row_file_name", b"append_row_file_name", "job_id", b"job_id", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_row_file_name", b"append_row_file_name", "job_id", b"job_id", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "resumed", b"resumed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +206,11 @@ class CommitOutputRequest(_message.Message):
     FAILED_MINI_BATCH_FIELD_NUMBER: _builtins.int
     FAILED_LINES_FIELD_NUMBER: _builtins.int
     FILES_WITHOUT_ROWS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """In the last request, and only there. A stream that ends without it has been cut off, and nothing is written: a caller
+    that dies can look like one that has said all.
+    """
     @_builtins.property
     def header(self) -> Global___CommitHeader: ...
     @_builtins.property
@@ -233,10 +242,11 @@ class CommitOutputRequest(_message.Message):
         failed_mini_batch: _abc.Iterable[_builtins.int] | None = ...,
         failed_lines: _abc.Iterable[_builtins.bytes] | None = ...,
         files_without_rows: _abc.Iterable[_builtins.str] | None = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "places", b"places"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_lines", b"failed_lines", "failed_mini_batch", b"failed_mini_batch", "files_without_rows", b"files_without_rows", "header", b"header", "places", b"places", "processed", b"processed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "failed_lines", b"failed_lines", "failed_mini_batch", b"failed_mini_batch", "files_without_rows", b"files_without_rows", "header", b"header", "places", b"places", "processed", b"processed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -765,3 +775,111 @@ class StorageServiceDeleteJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StorageServiceDeleteJobResponse: _TypeAlias = StorageServiceDeleteJobResponse  # noqa: Y015
+
+@_typing.final
+class ListUsageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageRequest: _TypeAlias = ListUsageRequest  # noqa: Y015
+
+@_typing.final
+class ListUsageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobUsage]: ...
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___JobUsage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageResponse: _TypeAlias = ListUsageResponse  # noqa: Y015
+
+@_typing.final
+class JobUsage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    bytes: _builtins.int
+    """Bytes of its segments, logs and manifest on the disk."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobUsage: _TypeAlias = JobUsage  # noqa: Y015
+
+@_typing.final
+class TrimArtifactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Bytes."""
+    @_builtins.property
+    def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SHA-256 (hex) of those that jobs may still ask for."""
+
+    def __init__(
+        self,
+        *,
+        keep: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimArtifactsRequest: _TypeAlias = TrimArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class TrimArtifactsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.int
+    """How many were deleted."""
+    bytes: _builtins.int
+    """Bytes of what is left."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimArtifactsResponse: _TypeAlias = TrimArtifactsResponse  # noqa: Y015

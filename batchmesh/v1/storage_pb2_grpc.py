@@ -99,6 +99,16 @@ class StorageServiceStub:
                 request_serializer=batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobRequest.SerializeToString,
                 response_deserializer=batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobResponse.FromString,
                 _registered_method=True)
+        self.ListUsage = channel.unary_stream(
+                '/batchmesh.v1.StorageService/ListUsage',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.ListUsageRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.ListUsageResponse.FromString,
+                _registered_method=True)
+        self.TrimArtifacts = channel.unary_unary(
+                '/batchmesh.v1.StorageService/TrimArtifacts',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.FromString,
+                _registered_method=True)
 
 
 class StorageServiceServicer:
@@ -114,8 +124,8 @@ class StorageServiceServicer:
     def WriteSegments(self, request_iterator, context):
         """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
         durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
-        RESOURCE_EXHAUSTED (DISK_FULL).
+        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment, or a segment that could
+        not be made durable and takes nothing more), RESOURCE_EXHAUSTED (DISK_FULL, STORAGE_BUSY), INTERNAL (DISK_FAILING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,9 +152,11 @@ class StorageServiceServicer:
     def CommitOutput(self, request_iterator, context):
         """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
         of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
-        folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
-        Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+        folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest. The output of
+        an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
+        Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
+        (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
+        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +218,21 @@ class StorageServiceServicer:
     def DeleteJob(self, request, context):
         """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
         Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsage(self, request, context):
+        """Called by the scheduler, now and then: how much each job takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrimArtifacts(self, request, context):
+        """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
+        all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,6 +305,16 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.DeleteJob,
                     request_deserializer=batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobRequest.FromString,
                     response_serializer=batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobResponse.SerializeToString,
+            ),
+            'ListUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListUsage,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.ListUsageRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.ListUsageResponse.SerializeToString,
+            ),
+            'TrimArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrimArtifacts,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -631,6 +668,60 @@ class StorageService:
             '/batchmesh.v1.StorageService/DeleteJob',
             batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobRequest.SerializeToString,
             batchmesh_dot_v1_dot_storage__pb2.StorageServiceDeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/ListUsage',
+            batchmesh_dot_v1_dot_storage__pb2.ListUsageRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.ListUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrimArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/TrimArtifacts',
+            batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,8 +36,8 @@ class StorageServiceStub:
     WriteSegments: _grpc.StreamStreamMultiCallable[_storage_pb2.WriteSegmentsRequest, _storage_pb2.WriteSegmentsResponse]
     """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
     durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
-    RESOURCE_EXHAUSTED (DISK_FULL).
+    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment, or a segment that could
+    not be made durable and takes nothing more), RESOURCE_EXHAUSTED (DISK_FULL, STORAGE_BUSY), INTERNAL (DISK_FAILING).
     """
     ReserveOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
@@ -52,9 +52,11 @@ class StorageServiceStub:
     CommitOutput: _grpc.StreamUnaryMultiCallable[_storage_pb2.CommitOutputRequest, _storage_pb2.CommitOutputResponse]
     """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
     of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
-    folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
-    Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+    folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest. The output of
+    an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
+    Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
+    (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
+    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
     """
     ReadOutput: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
@@ -82,6 +84,12 @@ class StorageServiceStub:
     """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
     Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
     """
+    ListUsage: _grpc.UnaryStreamMultiCallable[_storage_pb2.ListUsageRequest, _storage_pb2.ListUsageResponse]
+    """Called by the scheduler, now and then: how much each job takes."""
+    TrimArtifacts: _grpc.UnaryUnaryMultiCallable[_storage_pb2.TrimArtifactsRequest, _storage_pb2.TrimArtifactsResponse]
+    """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
+    all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
+    """
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
@@ -91,8 +99,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     WriteSegments: _aio.StreamStreamMultiCallable[_storage_pb2.WriteSegmentsRequest, _storage_pb2.WriteSegmentsResponse]  # type: ignore[assignment]
     """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
     durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
-    RESOURCE_EXHAUSTED (DISK_FULL).
+    Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment, or a segment that could
+    not be made durable and takes nothing more), RESOURCE_EXHAUSTED (DISK_FULL, STORAGE_BUSY), INTERNAL (DISK_FAILING).
     """
     ReserveOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
@@ -107,9 +115,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     CommitOutput: _aio.StreamUnaryMultiCallable[_storage_pb2.CommitOutputRequest, _storage_pb2.CommitOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
     of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
-    folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
-    Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-    FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+    folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest. The output of
+    an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
+    Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
+    (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
+    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
     """
     ReadOutput: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]  # type: ignore[assignment]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
@@ -137,6 +147,12 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
     Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
     """
+    ListUsage: _aio.UnaryStreamMultiCallable[_storage_pb2.ListUsageRequest, _storage_pb2.ListUsageResponse]  # type: ignore[assignment]
+    """Called by the scheduler, now and then: how much each job takes."""
+    TrimArtifacts: _aio.UnaryUnaryMultiCallable[_storage_pb2.TrimArtifactsRequest, _storage_pb2.TrimArtifactsResponse]  # type: ignore[assignment]
+    """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
+    all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
+    """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -155,8 +171,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.WriteSegmentsResponse], _abc.AsyncIterator[_storage_pb2.WriteSegmentsResponse]]:
         """Called by agents, one stream for each job served. Blocks of joined frames come in, each is acknowledged once it is
         durable. The agent sends the next block after the last one's acknowledgement, or earlier within its own bound.
-        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment),
-        RESOURCE_EXHAUSTED (DISK_FULL).
+        Errors: INVALID_ARGUMENT (BAD_NAME), OUT_OF_RANGE (GAP: an offset past the end of the segment, or a segment that could
+        not be made durable and takes nothing more), RESOURCE_EXHAUSTED (DISK_FULL, STORAGE_BUSY), INTERNAL (DISK_FAILING).
         """
 
     @_abc_1.abstractmethod
@@ -189,9 +205,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.CommitOutputResponse, _abc.Awaitable[_storage_pb2.CommitOutputResponse]]:
         """Called by the scheduler when a job ends. The first request carries the header; then the attempts that won, in the order
         of the output, with the failures between them. Writes the output (unless `report_only`) and the report, and releases the
-        folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest.
-        Errors: ABORTED (COMMIT_RUNNING), RESOURCE_EXHAUSTED (DISK_FULL), PERMISSION_DENIED (OUTPUT_UNWRITABLE),
-        FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+        folder. Idempotent by job and digest: a second call with the same digest answers with the same manifest. The output of
+        an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
+        Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
+        (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
+        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
         """
 
     @_abc_1.abstractmethod
@@ -266,6 +284,24 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.StorageServiceDeleteJobResponse, _abc.Awaitable[_storage_pb2.StorageServiceDeleteJobResponse]]:
         """Called by the scheduler: deletes the segments, logs and manifest of a job. The published output stays. Idempotent.
         Errors: ABORTED (COMMIT_RUNNING), INVALID_ARGUMENT (BAD_NAME).
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsage(
+        self,
+        request: _storage_pb2.ListUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.ListUsageResponse], _abc.AsyncIterator[_storage_pb2.ListUsageResponse]]:
+        """Called by the scheduler, now and then: how much each job takes."""
+
+    @_abc_1.abstractmethod
+    def TrimArtifacts(
+        self,
+        request: _storage_pb2.TrimArtifactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.TrimArtifactsResponse, _abc.Awaitable[_storage_pb2.TrimArtifactsResponse]]:
+        """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
+        all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -201,34 +201,53 @@ POISON = """
         ("os-exit", "WORKER_CRASHED"),
         ("kill", "WORKER_CRASHED"),
         ("segfault", "WORKER_CRASHED"),
-        ("none", "BAD_RETURN"),
         ("hang", "RUN_TIMEOUT"),
     ],
 )
-def test_a_run_that_fails_each_time_costs_its_mini_batch_and_nothing_else(
+def test_an_item_on_which_run_fails_each_time_costs_itself_and_nothing_else(
     mesh: Mesh, tmp_path: Path, kind: str, failure: str
 ) -> None:
-    paths = write_files(tmp_path / "in", 30, str)
-    job = succeeded(
-        run_job(
-            mesh.address,
-            write_script(tmp_path, POISON),
-            tmp_path / "in",
-            tmp_path / "out",
-            mini_batch_size=3,
-            error_threshold=3,
-            run_max_try=2,
-            run_invocation_timeout=2,
-            arguments=["--kind", kind],
-            environment_variables={"MARKS": str(tmp_path)},
-        )
-    )
-    assert lines(job) == [path.name for path in paths if path.name not in {f"item-0000{n}.txt" for n in (6, 7, 8)}]
+    job, paths = run_poison(mesh, tmp_path, kind)
+    assert lines(job) == [path.name for path in paths if path != paths[7]]
+    # twice in its mini-batch, once in a half of two, and twice alone
+    assert (tmp_path / "mark").read_text() == "xxxxx"
+    check_failed(job, [paths[7]], failure, tries=5)
+
+
+@pytest.mark.parametrize(("kind", "failure", "isolate"), [("raise", "RUN_RAISED", False), ("none", "BAD_RETURN", True)])
+def test_a_mini_batch_that_is_not_to_be_split_fails_whole(
+    mesh: Mesh, tmp_path: Path, kind: str, failure: str, isolate: bool
+) -> None:
+    job, paths = run_poison(mesh, tmp_path, kind, isolate_failures=isolate)
+    assert lines(job) == [path.name for path in paths if path not in paths[6:9]]
     assert (tmp_path / "mark").read_text() == "xx"
+    check_failed(job, paths[6:9], failure, tries=2)
+
+
+def run_poison(mesh: Mesh, tmp_path: Path, kind: str, **settings: Any) -> tuple[Job, list[Path]]:
+    """A job of 30 files, three a mini-batch and two tries, of which item 7 is of that kind; and the files."""
+    paths = write_files(tmp_path / "in", 30, str)
+    job = run_job(
+        mesh.address,
+        write_script(tmp_path, POISON),
+        tmp_path / "in",
+        tmp_path / "out",
+        mini_batch_size=3,
+        error_threshold=3,
+        run_max_try=2,
+        run_invocation_timeout=2,
+        arguments=["--kind", kind],
+        environment_variables={"MARKS": str(tmp_path)},
+        **settings,
+    )
+    return succeeded(job), paths
+
+
+def check_failed(job: Job, paths: list[Path], failure: str, tries: int) -> None:
     named = failed_items(job)
-    assert [line["item"] for line in named] == [str(path) for path in paths[6:9]]
+    assert [line["item"] for line in named] == [str(path) for path in paths]
     assert {line["kind"] for line in named} == {failure}
-    assert {line["tries"] for line in named} == {2}
+    assert {line["tries"] for line in named} == {tries}
     assert job.first_failure is not None
     assert job.first_failure.kind == failure
     adds_up(job)
@@ -333,7 +352,8 @@ FAILS_ON = """
 """
 
 
-def run_with_bad(mesh: Mesh, tmp_path: Path, bad: list[int], **settings: Any) -> Job:
+def run_with_bad(mesh: Mesh, tmp_path: Path, bad: list[int], isolate: bool = False, **settings: Any) -> Job:
+    """A job of 20 files, two a mini-batch and one try; `bad` are those on which run() raises."""
     write_files(tmp_path / "in", 20, str)
     return run_job(
         mesh.address,
@@ -342,6 +362,7 @@ def run_with_bad(mesh: Mesh, tmp_path: Path, bad: list[int], **settings: Any) ->
         tmp_path / "out",
         mini_batch_size=2,
         run_max_try=1,
+        isolate_failures=isolate,
         environment_variables={"BAD": ",".join(f"item-{number:05}.txt" for number in bad)},
         **settings,
     )
@@ -517,13 +538,14 @@ def test_what_depends_on_hashes_reads_the_same_from_each_worker(mesh: Mesh, tmp_
 
 
 def test_the_report_names_each_mini_batch_with_its_times_and_tries(mesh: Mesh, tmp_path: Path) -> None:
-    job = succeeded(run_with_bad(mesh, tmp_path, [3], error_threshold=2))
+    job = succeeded(run_with_bad(mesh, tmp_path, [3], isolate=True, error_threshold=1))
     with open(f"{job.report_path}/processed_mini-batches.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10
     assert [row["status"] for row in rows].count("Failed") == 1
     assert "ValueError" in next(row["error"] for row in rows if row["status"] == "Failed")
-    assert sum(int(row["succeeded"]) for row in rows) == 18
+    assert sum(int(row["succeeded"]) for row in rows) == 19
+    assert sum(int(row["failed"]) for row in rows) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -122,7 +122,7 @@ def test_a_failed_job_that_is_resumed_runs_only_what_is_missing(mesh: Mesh, tmp_
         broken = failed(final(client, job.job_id))
         assert [line["item"] for line in failed_items(broken)] == [str(tmp_path / "in" / "item-00011.txt")]
         (tmp_path / "fixed").touch()
-        client.resume(job.job_id)
+        client.resume(job.job_id, failed=True)
         done = succeeded(final(client, job.job_id))
     assert lines(done) == [f"item-{number:05}.txt" for number in range(12)]
     runs = {path.name: len(path.read_text()) for path in marks.iterdir()}

@@ -78,6 +78,8 @@ def test_every_setting_comes_back_as_it_was_given(client: Client, script: Path) 
         "progress_update_timeout": 3.0,
         "first_task_creation_timeout": 4.0,
         "logging_level": "DEBUG",
+        "isolate_failures": False,
+        "backup_attempts": True,
     }
     prepared = Submission.prepare(script, "in", "out", **settings).spec
     job = client.submit(script, "in", "out", **settings)
@@ -127,11 +129,59 @@ def test_a_submission_that_is_sent_again_is_the_same_job(client: Client, mesh: S
     assert client.submit(script, "in", "out", job_id="mine").job_id == "mine"
 
 
-def test_a_resume_is_sent_once(client: Client, mesh: ScriptedMesh) -> None:
-    mesh.failures = [errors.MeshUnreachable("gone")]
-    with pytest.raises(errors.MeshUnreachable):
+def test_a_resume_whose_answer_was_lost_is_not_refused_when_it_is_sent_again(
+    client: Client, mesh: ScriptedMesh
+) -> None:
+    mesh.jobs["job-1"] = state(RUNNING)
+    mesh.failures = [errors.MeshUnreachable("gone"), errors.JobNotResumable("It runs.")]
+    assert client.resume("job-1").state is JobState.RUNNING
+    assert mesh.asked == ["ResumeJob", "ResumeJob", "GetJob"]
+
+
+@pytest.mark.parametrize("first", [[], [errors.MeshUnreachable("gone")]], ids=["heard", "heard the second time"])
+def test_a_job_that_cannot_be_resumed_is_refused(
+    client: Client, mesh: ScriptedMesh, first: list[errors.BatchmeshError]
+) -> None:
+    mesh.jobs["job-1"] = state(SUCCEEDED)
+    mesh.failures = [*first, errors.JobNotResumable("It succeeded.")]
+    with pytest.raises(errors.JobNotResumable, match="It succeeded"):
         client.resume("job-1")
-    assert mesh.asked == ["ResumeJob"]
+
+
+def test_what_a_resume_changes_is_sent_and_nothing_else(client: Client, mesh: ScriptedMesh, script: Path) -> None:
+    mesh.jobs["job-1"] = job_pb2.Job(job_id="job-1", spec=job_pb2.JobSpec(entry_script="script.py"))
+    client.resume("job-1")
+    assert {each.name for each, _ in mesh.resumed[-1].ListFields()} == {"job_id"}
+    client.resume("job-1", failed=True, error_threshold=0, run_invocation_timeout=9.0, source_directory=script.parent)
+    sent = mesh.resumed[-1]
+    assert (sent.failed, sent.HasField("error_threshold"), sent.error_threshold) == (True, True, 0)
+    assert sent.run_invocation_timeout == 9.0
+    assert sent.source_digest in mesh.artifacts
+
+
+def test_a_source_without_the_entry_script_is_refused(client: Client, mesh: ScriptedMesh, tmp_path: Path) -> None:
+    mesh.jobs["job-1"] = job_pb2.Job(job_id="job-1", spec=job_pb2.JobSpec(entry_script="script.py"))
+    with pytest.raises(errors.ScriptRefused, match=r"script\.py does not exist"):
+        client.resume("job-1", source_directory=tmp_path)
+    assert not mesh.resumed
+
+
+def test_a_deletion_whose_answer_was_lost_has_been_done(client: Client, mesh: ScriptedMesh) -> None:
+    mesh.failures = [errors.MeshUnreachable("gone"), errors.NoJob("There is no job 'job-1'.")]
+    client.delete("job-1")
+    mesh.failures = [errors.NoJob("There is no job 'job-1'.")]
+    with pytest.raises(errors.NoJob):
+        client.delete("job-1")
+
+
+def test_calls_go_on_over_a_scheduler_that_is_started_anew(client: Client, mesh: ScriptedMesh) -> None:
+    mesh.jobs["job-1"] = state(RUNNING)
+    assert client.get("job-1").state is JobState.RUNNING
+    mesh.close()
+    again = threading.Timer(6.0, mesh.open)
+    again.start()
+    assert client.cancel("job-1").job_id == "job-1"
+    again.join()
 
 
 @pytest.mark.parametrize("kind", FINAL, ids=lambda kind: kind.__name__)

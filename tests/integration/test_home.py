@@ -20,11 +20,14 @@ import pytest
 from batchmesh.client import Client
 from batchmesh.errors import MeshUnreachable
 from batchmesh.home import Home, HomeRefused, Membership
+from batchmesh.job import NodeState
 from tests.support.living import client_of, command, first_line, process_of, processes_of, said, started
 from tests.support.story import wait_for, write_files, write_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from batchmesh.job import Node
 
 SLOW = """
     import time
@@ -149,10 +152,79 @@ def test_a_mesh_that_does_not_answer_is_unreachable_in_time(home: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["storage", "scheduler", "agent"])
-def test_a_service_that_dies_ends_the_mesh_with_its_name(home: Path, service: str) -> None:
+def test_a_service_that_dies_is_started_again_and_clients_notice_nothing(home: Path, service: str) -> None:
+    with Client(home=home) as client:
+        (node,) = wait_for(client.nodes, "the agent joins", 20)
+        kill_and_await(home, f"batchmesh.{service}")
+        assert client.mesh().embedded
+        assert list(client.list()) == []
+        assert client.logs("job-none") == (), "storage answers"
+        (same_or_next,) = wait_for(lambda: nodes_after(client, node.node_id, service), "one node is there", 20)
+        assert same_or_next.state is NodeState.READY
+        log = home / "log" / "supervisor.log"
+        assert f'"event": "service_died", "name": "{service}' in log.read_text()
+        wait_for(lambda: f'"event": "service_serves_again", "name": "{service}' in log.read_text(), "the log says so")
+
+
+def nodes_after(client: Client, before: str, service: str) -> tuple[Node, ...]:
+    """The nodes, once the one of `before` is gone if it was an agent that died, and is back if it was not."""
+    found = client.nodes()
+    ids = {node.node_id for node in found}
+    wanted = before not in ids if service == "agent" else before in ids
+    return found if wanted else ()
+
+
+def kill_and_await(home: Path, module: str) -> None:
+    """Kills that service and returns once another process has taken its place."""
+    dead = process_of(home, module)
+    os.kill(dead, signal.SIGKILL)
+    wait_for(lambda: living(home, module) - {dead}, f"{module} is started again", 20)
+
+
+def living(home: Path, module: str) -> set[int]:
+    return {pid for pid, line in processes_of(home).items() if f"-m {module} " in line}
+
+
+def test_a_command_waits_for_a_scheduler_that_is_being_started_again(home: Path) -> None:
+    with client_of(home):
+        os.kill(process_of(home, "batchmesh.scheduler"), signal.SIGKILL)
+        listed = command(home, "jobs")
+        assert (listed.returncode, listed.stderr) == (0, "")
+
+
+def test_a_job_outlives_each_service_of_its_home(home: Path, tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "in", 12)
+    gated = """
+        import os, time
+        def run(mini_batch):
+            while not os.path.exists(os.environ["GATE"]):
+                time.sleep(0.01)
+            return mini_batch
+    """
+    script = write_script(tmp_path, gated)
+    gate = tmp_path / "gate"
+    options = ("--mini-batch-size", "1", "--environment-variable", f"GATE={gate}", "--json")
+    with started(home, "run", script, "--input", tmp_path / "in", "--output", tmp_path / "out", *options) as client:
+        assert client.stdout is not None
+        for line in client.stdout:
+            if json.loads(line)["progress"]["running_mini_batches"]:
+                break
+        for service in ("scheduler", "storage", "agent"):
+            kill_and_await(home, f"batchmesh.{service}")
+        gate.touch()
+        last = json.loads(client.stdout.read().splitlines()[-1])
+        assert client.wait(60) == 0
+        assert "error" not in said(client).lower()
+    assert last["progress"]["retried_attempts"] == 0
+    assert (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines() == [str(path) for path in paths]
+
+
+def test_a_service_that_dies_again_and_again_ends_the_mesh_with_its_name(home: Path) -> None:
     with Client(home=home) as client:
         client.mesh()
-        os.kill(process_of(home, f"batchmesh.{service}"), signal.SIGKILL)
+        (home / "state").rename(home / "state-before")
+        (home / "state").write_text("no folder")
+        os.kill(process_of(home, "batchmesh.scheduler"), signal.SIGKILL)
 
         def told() -> str:
             try:
@@ -161,10 +233,8 @@ def test_a_service_that_dies_ends_the_mesh_with_its_name(home: Path, service: st
                 return str(error)
             return ""
 
-        assert service in wait_for(told, "the client is told", 20)
-        assert "ended with status -9" in told()
+        assert str(home / "state") in wait_for(told, "the client is told", 30)
         assert_gone(home)
-    assert "ended with status -9" in (home / "log" / "supervisor.log").read_text()
 
 
 def test_a_supervisor_that_is_killed_takes_its_services_along(home: Path) -> None:
@@ -278,11 +348,26 @@ def test_a_service_that_cannot_start_is_told_to_the_client(home: Path) -> None:
     assert f"The mesh of {home} did not start" in told.stderr
 
 
-def test_the_mesh_of_up_ends_when_a_service_dies(home: Path) -> None:
+def test_the_mesh_of_up_starts_a_service_again_at_its_port(home: Path) -> None:
+    with started(home, "up", "--slots", "1") as up:
+        address = first_line(up)
+        with Client(address) as client:
+            before = client.mesh()
+            for service in ("scheduler", "storage"):
+                kill_and_await(home, f"batchmesh.{service}")
+                assert client.mesh() == before
+                assert client.logs("job-none") == ()
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(15) == 0
+
+
+def test_the_mesh_of_up_ends_when_a_service_dies_again_and_again(home: Path) -> None:
     with started(home, "up") as up:
         first_line(up)
+        (home / "storage").rename(home / "storage-before")
+        (home / "storage").write_text("no folder")
         os.kill(process_of(home, "batchmesh.storage"), signal.SIGKILL)
-        assert "storage ended with status -9" in said(up)
+        assert str(home / "storage") in said(up).splitlines()[-1]
         assert up.wait(15) == 1
 
 

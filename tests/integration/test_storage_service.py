@@ -7,113 +7,29 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from batchmesh import errors
-from batchmesh.rows.rendering import renderer_for
-from batchmesh.segment import encode_frame
-from batchmesh.status import from_rpc_error
-from batchmesh.v1 import job_pb2, segment_pb2, storage_pb2, storage_pb2_grpc
+from batchmesh.segment import HEADER_SIZE, read_frame_header
+from batchmesh.v1 import segment_pb2
+from tests.support.storage import SUMMARY_ONLY, Frames, Storage, pb, refused, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pb = storage_pb2
-SUMMARY_ONLY = job_pb2.OutputAction.OUTPUT_ACTION_SUMMARY_ONLY
-APPEND_ROW = job_pb2.OutputAction.OUTPUT_ACTION_APPEND_ROW
-
-
-class Storage:
-    """A storage process and a stub that calls it."""
-
-    def __init__(self, root: Path, *options: str) -> None:
-        self.root = root
-        ready, told = os.pipe()
-        command = [sys.executable, "-m", "batchmesh.storage", "--listen", "127.0.0.1:0", "--root", str(root)]
-        self.process = subprocess.Popen(
-            [*command, "--ready-fd", str(told), "--log-level", "ERROR", "--end-with-parent", *options], pass_fds=[told]
-        )
-        os.close(told)
-        with os.fdopen(ready) as pipe:
-            self.address = json.loads(pipe.readline())["address"]
-        self.channel = grpc.insecure_channel(self.address)
-        self.stub = storage_pb2_grpc.StorageServiceStub(self.channel)
-
-    def end(self, signum: int = signal.SIGTERM) -> int:
-        self.channel.close()
-        self.process.send_signal(signum)
-        return self.process.wait(20)
-
-    def killed_and_started_again(self) -> Storage:
-        self.end(signal.SIGKILL)
-        return Storage(self.root)
-
-    def write(self, *requests: storage_pb2.WriteSegmentsRequest) -> list[int]:
-        return [each.durable for each in self.stub.WriteSegments(iter(requests))]
-
-    def block(self, block: bytes, offset: int = 0, job: str = "j", segment: str = "s") -> list[int]:
-        return self.write(pb.WriteSegmentsRequest(job_id=job, segment=segment, offset=offset, block=block))
-
-    def reserve(self, output: Path | str, job: str = "j", **fields: Any) -> None:
-        fields = {"append_row_file_name": "out.txt", "output_action": APPEND_ROW, **fields}
-        self.stub.ReserveOutput(pb.ReserveOutputRequest(job_id=job, output=str(output), **fields))
-
-    def commit(self, output: Path, places: segment_pb2.Places, job: str = "j", **fields: Any) -> Any:
-        """The CommitOutputResponse; `fields` are of the header, `more` are requests that follow."""
-        more = fields.pop("more", [])
-        fields = {
-            "append_row_file_name": "out.txt", "output_action": APPEND_ROW, "digest": "d",
-            "summary_json": '{"state": "SUCCEEDED"}', **fields,
-        }  # fmt: skip
-        header = pb.CommitHeader(job_id=job, output=str(output), **fields)
-        requests = [pb.CommitOutputRequest(header=header), pb.CommitOutputRequest(places=places), *more]
-        return self.stub.CommitOutput(iter(requests))
-
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
-    started = Storage(tmp_path / "root")
-    yield started
-    if started.process.poll() is None:
-        started.end()
-
-
-class Frames:
-    """Frames of a job as an agent would have sent them, and their places."""
-
-    def __init__(self, *results: Any, name: str = "out.txt", failed: dict[int, bytes] | None = None) -> None:
-        renderer, self.blocks, self.places, at = renderer_for(name), b"", segment_pb2.Places(segments=["s"]), 0
-        for number, result in enumerate(results):
-            rendered = renderer.render(result)
-            lines = (failed or {}).get(number, b"")
-            frame = encode_frame(100 + number, number, rendered.schema, rendered.body, lines, rendered.rows)
-            self.add(number, 100 + number, at, len(frame))
-            self.blocks += frame
-            at += len(frame)
-
-    def add(self, mini_batch: int, attempt_id: int, offset: int, length: int) -> None:
-        self.places.segment.append(0)
-        self.places.offset.append(offset)
-        self.places.length.append(length)
-        self.places.mini_batch.append(mini_batch)
-        self.places.attempt_id.append(attempt_id)
-
-
-def refused(kind: type[errors.BatchmeshError], call: Any, *arguments: Any, **named: Any) -> str:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(*arguments, **named)
-    error = from_rpc_error(caught.value)
-    assert type(error) is kind, error
-    return str(error)
+    yield from serving(tmp_path / "root")
 
 
 def test_a_client_in_any_language_finds_health_and_reflection(storage: Storage) -> None:
@@ -208,7 +124,9 @@ def test_a_block_sent_again_is_not_written_again(storage: Storage) -> None:
 
 
 def test_a_block_past_the_end_is_refused(storage: Storage) -> None:
-    assert "0 bytes" in refused(errors.Gap, storage.block, b"x", offset=1)
+    storage.block(b"xx")
+    assert "2 bytes" in refused(errors.Gap, storage.block, b"x", offset=3)
+    assert "no segment" in refused(errors.Gap, storage.block, b"x", offset=3, segment="t")
 
 
 @pytest.mark.parametrize("name", ["../s", "a/b", ".hidden", ""])
@@ -255,6 +173,60 @@ def test_a_flipped_bit_is_answered_with_its_mini_batch_and_nothing_is_published(
     path.write_bytes(good)
     answer = storage.commit(output, frames.places, append_row_file_name="out.csv", digest="e")
     assert answer.manifest.rows == 3
+
+
+def test_a_bit_flipped_anywhere_in_a_frame_is_found(storage: Storage, tmp_path: Path) -> None:
+    frames, output = Frames([{"a": 1}], [{"a": 2}], [{"a": 3}], name="out.csv", failed={1: b'"1"\n'}), tmp_path / "out"
+    storage.reserve(output, append_row_file_name="out.csv")
+    storage.block(frames.blocks)
+    path = storage.root / "jobs/j/segments/s"
+    begin, length = frames.places.offset[1], frames.places.length[1]
+    header = read_frame_header(frames.blocks, begin)
+    # Each field of the header, what follows it, and both ends of the body.
+    offsets = [0, 4, 8, 16, 24, 32, 36, 40, 48, HEADER_SIZE, HEADER_SIZE + header.schema_length, header.body_offset]
+    for offset in [*offsets, length - 1]:
+        flipped = bytearray(frames.blocks)
+        flipped[begin + offset] ^= 1
+        path.write_bytes(flipped)
+        answer = storage.commit(output, frames.places, append_row_file_name="out.csv")
+        assert list(answer.damaged.mini_batch) == [1], offset
+        assert os.listdir(output) == []
+    path.write_bytes(frames.blocks)
+    assert storage.commit(output, frames.places, append_row_file_name="out.csv").manifest.rows == 3
+    assert (output / "out.csv").read_text() == "a\n1\n2\n3\n"
+
+
+def test_a_bit_flipped_in_a_frame_longer_than_a_window_is_found(storage: Storage, tmp_path: Path) -> None:
+    frames, output = Frames(["first"], ["x" * 1000] * 10_000), tmp_path / "output"
+    storage.reserve(output)
+    path = storage.root / "jobs/j/segments/s"
+    path.parent.mkdir(parents=True)
+    for offset in (5, HEADER_SIZE + 7_000_000, frames.places.length[1] - 1):
+        flipped = bytearray(frames.blocks)
+        flipped[frames.places.offset[1] + offset] ^= 128
+        path.write_bytes(flipped)
+        assert list(storage.commit(output, frames.places).damaged.mini_batch) == [1]
+        assert os.listdir(output) == []
+
+
+def test_damaged_parts_name_their_mini_batch_once_and_good_ones_stand_in_order(
+    storage: Storage, tmp_path: Path
+) -> None:
+    frames, output = (
+        Frames(["a"], ["b"], ["c"], parts_of={1: 0, 2: 0}, failed={0: b'"0"\n', 2: b'"2"\n'}),
+        tmp_path / "o",
+    )
+    storage.reserve(output)
+    storage.block(frames.blocks)
+    frames.places.attempt_id[0] += 1
+    frames.places.attempt_id[1] += 1
+    assert list(storage.commit(output, frames.places).damaged.mini_batch) == [0]
+    frames.places.attempt_id[0] -= 1
+    frames.places.attempt_id[1] -= 1
+    more = [pb.CommitOutputRequest(failed_mini_batch=[0], failed_lines=[b'"whole"'])]
+    storage.commit(output, frames.places, more=more)
+    assert (output / "out.txt").read_text() == "a\nb\nc\n"
+    assert (output / "job_report" / "failed_items.jsonl").read_text() == '"0"\n"2"\n"whole"\n'
 
 
 def test_places_that_name_another_attempt_or_no_segment_are_damaged(storage: Storage, tmp_path: Path) -> None:
@@ -450,6 +422,58 @@ def test_a_deleted_job_leaves_its_published_output_alone(storage: Storage, tmp_p
     assert os.listdir(storage.root / "jobs") == []
     assert (output / "out.txt").read_text() == "a\n"
     assert storage.block(frames.blocks) == [len(frames.blocks)]
+
+
+def test_usage_is_told_of_each_job_and_shrinks_with_what_is_deleted(storage: Storage, tmp_path: Path) -> None:
+    def usage() -> dict[str, int]:
+        pages = list(storage.stub.ListUsage(pb.ListUsageRequest()))
+        assert max(len(page.jobs) for page in pages) <= 100
+        return {job.job_id: job.bytes for page in pages for job in page.jobs}
+
+    for number in range(250):
+        (storage.root / "jobs" / f"empty-{number}").mkdir()
+    storage.block(bytes(300_000))
+    storage.stub.AppendLog(pb.AppendLogRequest(job_id="j", name="a/b", data=bytes(200_000)))
+    assert len(usage()) == 251
+    assert 500_000 <= usage()["j"] <= 600_000
+    assert usage()["empty-7"] == 0
+    storage.stub.DeleteJob(pb.StorageServiceDeleteJobRequest(job_id="j"))
+    assert "j" not in usage()
+
+
+def test_artifacts_are_trimmed_to_a_limit_but_not_what_is_in_use(storage: Storage) -> None:
+    digests = []
+    for letter in (b"a", b"b", b"c", b"d"):
+        data = letter * 1000
+        digests.append(hashlib.sha256(data).hexdigest())
+        storage.stub.WriteArtifact(iter([pb.WriteArtifactRequest(digest=digests[-1], data=data)]))
+    for digest in digests[:3]:
+        os.utime(storage.root / "artifacts" / digest[:2] / digest, (1, 1))
+    list(storage.stub.ReadArtifact(pb.ReadArtifactRequest(digest=digests[0])))
+    answer = storage.stub.TrimArtifacts(pb.TrimArtifactsRequest(keep=[digests[1]], limit=0))
+    assert (answer.deleted, answer.bytes) == (1, 3000)
+    found = storage.stub.FindArtifacts(pb.FindArtifactsRequest(digest=digests)).digest
+    assert list(found) == [digests[0], digests[1], digests[3]]
+
+
+def test_a_file_that_may_not_grow_is_followed_by_another_and_an_output_says_so(
+    storage: Storage, tmp_path: Path
+) -> None:
+    frames, output = Frames(["x" * 3000], ["y" * 3000]), tmp_path / "output"
+    hard = resource.prlimit(storage.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(storage.process.pid, resource.RLIMIT_FSIZE, (5000, hard))
+    first = frames.places.length[0]
+    storage.reserve(output)
+    assert storage.block(frames.blocks[:first]) == [first]
+    assert "begin another" in refused(errors.Gap, storage.block, frames.blocks[first:], offset=first)
+    assert storage.block(frames.blocks[first:], segment="s2") == [frames.places.length[1]]
+    refused(errors.OutputUnwritable, storage.block, bytes(6000), segment="s3")
+    frames.places.segments.append("s2")
+    frames.places.segment[1], frames.places.offset[1] = 1, 0
+    assert "larger than its file system" in refused(errors.OutputUnwritable, storage.commit, output, frames.places)
+    assert os.listdir(output) == []
+    resource.prlimit(storage.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert storage.commit(output, frames.places).manifest.rows == 2
 
 
 def test_columns_of_a_commit_that_do_not_fit_are_refused(storage: Storage, tmp_path: Path) -> None:

@@ -168,6 +168,48 @@ def test_what_run_does_wrong_is_a_failure_of_its_mini_batch_alone(
     with_node(tmp_path, story)
 
 
+def test_the_end_of_a_worker_names_the_item_that_it_ran_alone(tmp_path: Path) -> None:
+    script = (
+        "import os, time\n"
+        "def run(paths):\n"
+        "    if '/in/crash.txt' in paths: os._exit(3)\n"
+        "    if '/in/hang.txt' in paths: time.sleep(600)\n"
+        "    return paths\n"
+    )
+
+    async def story(node: AgentNode) -> None:
+        stream = await node.open("job", {"score.py": script}, 1, run_invocation_timeout=0.3)
+        await stream.run(["/in/crash.txt"], ["/in/hang.txt"], ["/in/good.txt"], ["/in/x", "/in/crash.txt"])
+        outcomes = await stream.outcomes_of(4)
+        messages = {number: each.failure.message for number, each in outcomes.items() if each.failure}
+        assert messages == {
+            1: "The worker process ended with exit status 3 during run() of /in/crash.txt.",
+            2: "run() of /in/hang.txt did not return within run_invocation_timeout (0.3 seconds).",
+            4: "The worker process ended with exit status 3 during run().",
+        }
+        await stream.finish()
+
+    with_node(tmp_path, story)
+
+
+def test_a_run_that_fails_for_files_that_are_gone_names_them(tmp_path: Path) -> None:
+    here, gone = tmp_path / "here", tmp_path / "gone"
+    here.write_text("text")
+    script = "def run(paths):\n    return [open(path).read() for path in paths]\n"
+
+    async def story(node: AgentNode) -> None:
+        stream = await node.open("job", {"score.py": script}, 1)
+        await stream.run([str(here), str(gone)], [str(gone), "/b", "/c"], [str(here), "/proc/self/mem"])
+        outcomes = await stream.outcomes_of(3)
+        messages = [each.failure.message for _, each in sorted(outcomes.items()) if each.failure]
+        assert messages[0].endswith(f"({gone} is not there any more)")
+        assert messages[1].endswith(f"({gone} and 2 more of its files are not there any more)")
+        assert "any more" not in messages[2]
+        await stream.finish()
+
+    with_node(tmp_path, story)
+
+
 def test_a_script_that_closes_every_descriptor_costs_its_worker_and_nothing_else(tmp_path: Path) -> None:
     script = "import os\ndef run(paths):\n    if paths == ['/bad']: os.closerange(0, 4096)\n    return paths\n"
 
@@ -284,13 +326,18 @@ def test_init_that_fails_three_times_in_a_row_fails_the_pool_with_the_users_trac
         ("def walk(paths): return paths\n", "score.py has no run()"),
         ("def init(): raise SystemExit(7)\ndef run(p): return p\n", "init() raised SystemExit: 7"),
         ("import os\ndef init(): os._exit(9)\ndef run(p): return p\n", "ended with exit status 9 during init()"),
-        (
-            "import time\ndef init(): time.sleep(600)\ndef run(p): return p\n",
-            "init() did not return within 0.5 seconds",
-        ),
     ],
 )
 def test_a_script_that_cannot_begin_fails_the_pool(tmp_path: Path, script: str, message: str) -> None:
+    check_fails_its_pool(tmp_path, script, message, init_timeout=60.0)
+
+
+def test_an_init_that_does_not_return_fails_the_pool(tmp_path: Path) -> None:
+    script = "import time\ndef init(): time.sleep(600)\ndef run(p): return p\n"
+    check_fails_its_pool(tmp_path, script, "init() did not return within 0.5 seconds", init_timeout=0.5)
+
+
+def check_fails_its_pool(tmp_path: Path, script: str, message: str, init_timeout: float) -> None:
     async def story(node: AgentNode) -> None:
         stream = await node.open("job", {"score.py": script}, 1)
         await stream.until(lambda stream: stream.status.phase == Status.PHASE_FAILED)
@@ -298,7 +345,7 @@ def test_a_script_that_cannot_begin_fails_the_pool(tmp_path: Path, script: str, 
         assert message in stream.status.failure.message
         await stream.finish()
 
-    with_node(tmp_path, story, init_timeout=0.5)
+    with_node(tmp_path, story, init_timeout=init_timeout)
 
 
 def test_a_worker_that_dies_before_its_first_mini_batch_again_and_again_fails_the_pool(tmp_path: Path) -> None:

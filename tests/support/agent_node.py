@@ -24,11 +24,26 @@ from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2
 from .tiny_storage import TinyStorage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
 
 #: Seconds in which anything that these tests wait for has long happened.
 PATIENCE = 30.0
+
+#: Entry scripts: one that gives its paths back, and one that says with a file that it runs, and runs until there is
+#: another.
+ECHO = {"score.py": "def run(paths):\n    return paths\n"}
+HELD = {
+    "score.py": """
+import os, pathlib, time
+def run(paths):
+    here = pathlib.Path(paths[0])
+    here.touch()
+    while not (here.parent / "go").exists():
+        time.sleep(0.005)
+    return [str(os.getpid())]
+"""
+}
 
 
 @dataclass
@@ -61,8 +76,22 @@ class AgentNode:
         segment, offset, length = outcome.place
         return bytes(self.storage.segments[job_id, segment][offset : offset + length])
 
-    async def open(self, job_id: str, files: Mapping[str, str], processes: int = 0, **spec: Any) -> Stream:
-        """Opens a job whose source holds `files`, the entry script being score.py unless `spec` says otherwise."""
+    async def open(
+        self,
+        job_id: str,
+        files: Mapping[str, str],
+        processes: int = 0,
+        *,
+        epoch: int = 1,
+        lease: float = 60.0,
+        life: int = 0,
+        acknowledging: bool = True,
+        **spec: Any,
+    ) -> Stream:
+        """Opens a job whose source holds `files`, the entry script being score.py unless `spec` says otherwise.
+
+        Or opens another stream to it.
+        """
         spec.setdefault("entry_script", "score.py")
         spec.setdefault("output", "/nowhere")
         digest = self.storage.add_source(files)
@@ -72,18 +101,26 @@ class AgentNode:
                 spec=job_pb2.JobSpec(source_digest=digest, **spec),
                 storage_address=self.storage_address,
                 processes=processes,
+                epoch=epoch,
+                lease=lease,
+                life=life,
             )
         )
         call = agent_pb2_grpc.AgentServiceStub(self.channel).RunMiniBatches()
         await call.write(request)
-        return Stream(call)
+        return Stream(call, acknowledging=acknowledging)
 
 
 @dataclass
 class Stream:
-    """The scheduler's end: sends mini-batches as credits allow, and gathers what comes back."""
+    """The scheduler's end: sends mini-batches as credits allow, gathers what comes back, and acknowledges it."""
 
     call: Any
+    acknowledging: bool = True
+    #: Attempt, mini-batch and part of what the node held when the stream began; None before it has said so.
+    held: list[tuple[int, int, int]] | None = None
+    #: Responses with outcomes.
+    told: int = 0
     credits: int = 0
     most_credits: int = 0
     phases: list[int] = field(default_factory=list)
@@ -93,22 +130,38 @@ class Stream:
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[int, int, int, bytes, int]] = []
+        self._waiting: list[tuple[int, int, int, bytes, int, int]] = []
+        self._writing = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
-    async def run(self, *paths: list[str], first: int = 1, affinities: list[int] | None = None) -> None:
+    async def run(self, *paths: list[str], first: int = 1, affinities: list[int] | None = None, part: int = 0) -> None:
         """Dispatches mini-batches of these paths as credits come; attempt and mini-batch ids count from `first`."""
         for at, each in enumerate(paths):
             payload = encode_slice({"kind": "files", "files": each})
-            self._waiting.append((first + at, first + at, 1, payload, affinities[at] if affinities else 0))
+            self._waiting.append((first + at, first + at, 1, payload, affinities[at] if affinities else 0, part))
         await self._dispatch()
 
     async def abort(self, *attempt_ids: int) -> None:
-        await self.call.write(agent_pb2.RunMiniBatchesRequest(abort=attempt_ids))
+        await self.say(abort=attempt_ids)
 
     async def abort_all(self) -> None:
-        await self.call.write(agent_pb2.RunMiniBatchesRequest(abort_all=True))
+        """Waits until the agent has ended the stream."""
+        await self.say(abort_all=True)
+        await self.until_ended()
+
+    async def acknowledge(self, count: int) -> None:
+        await self.say(acknowledged=count)
+
+    async def say(self, **fields: Any) -> None:
+        """Writes one request."""
+        async with self._writing:
+            await self.call.write(agent_pb2.RunMiniBatchesRequest(**fields))
+
+    async def cut(self) -> None:
+        """Breaks the stream off; returns when it has ended on this side."""
+        self.call.cancel()
+        await self.until(lambda stream: stream.ended)
 
     async def until(self, holds: Callable[[Stream], object]) -> None:
         """Waits for what the stream brings. Errors: TimeoutError."""
@@ -121,8 +174,12 @@ class Stream:
         return self.outcomes
 
     async def finish(self) -> None:
-        """Half-closes, and waits until the agent has ended the stream."""
-        await self.call.done_writing()
+        """Says that no more will come, and waits until the agent has ended the stream."""
+        await self.say(finish=True)
+        await self.until_ended()
+
+    async def until_ended(self) -> None:
+        """Waits until the agent has ended the stream, and that well."""
         await self.until(lambda stream: stream.ended)
         assert self.error is None, self.error
 
@@ -130,17 +187,21 @@ class Stream:
         ready, self._waiting = self._waiting[: self.credits], self._waiting[self.credits :]
         if ready:
             self.credits -= len(ready)
-            ids, numbers, tries, payloads, affinities = zip(*ready, strict=True)
+            ids, numbers, tries, payloads, affinities, parts = zip(*ready, strict=True)
             dispatch = agent_pb2.Dispatch(
-                attempt_id=ids, mini_batch=numbers, try_number=tries, payload=payloads, affinity=affinities
+                attempt_id=ids, mini_batch=numbers, try_number=tries, payload=payloads, affinity=affinities, part=parts
             )
-            await self.call.write(agent_pb2.RunMiniBatchesRequest(dispatch=dispatch))
+            await self.say(dispatch=dispatch)
 
     async def _read(self) -> None:
         try:
             async for response in self.call:
                 self._take(response)
                 await self._dispatch()
+                if response.outcomes.attempt_id:
+                    self.told += 1
+                    if self.acknowledging:
+                        await self.acknowledge(self.told)
                 async with self._changed:
                     self._changed.notify_all()
         except Exception as error:  # noqa: BLE001 kept for the test that waits
@@ -152,6 +213,10 @@ class Stream:
             self._changed.notify_all()
 
     def _take(self, response: agent_pb2.RunMiniBatchesResponse) -> None:
+        assert (self.held is None) == response.HasField("held"), "the first response, and only it, says what is held"
+        if response.HasField("held"):
+            held = response.held
+            self.held = list(zip(held.attempt_id, held.mini_batch, held.part, strict=True))
         if response.HasField("pool"):
             self.status = response.pool
             self.phases.append(response.pool.phase)
@@ -196,9 +261,27 @@ async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
     finally:
         await channel.close()
         await server.stop(1.0)
+        await service.end_jobs()
         node.pools.kill_all()
         async with asyncio.timeout(PATIENCE):
             await node.pools.end_all()
         clock.cancel()
         await storages.close()
         await storage_server.stop(1.0)
+
+
+def with_node(folder: Path, story: Callable[[AgentNode], Coroutine[Any, Any, None]], **settings: Any) -> None:
+    """Plays a story with an agent."""
+
+    async def play() -> None:
+        async with agent_node(folder, **settings) as node:
+            await story(node)
+
+    asyncio.run(play())
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Waits for what other processes do. Errors: TimeoutError."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 a condition of other processes has no event
+            await asyncio.sleep(0.01)

@@ -37,6 +37,7 @@ class ScriptedMesh:
     #: Names of the calls that came in, failed ones too.
     asked: list[str] = field(default_factory=list)
     submitted: list[scheduler_pb2.SubmitJobRequest] = field(default_factory=list)
+    resumed: list[scheduler_pb2.ResumeJobRequest] = field(default_factory=list)
     pieces: list[int] = field(default_factory=list)
     port: int = 0
 
@@ -114,8 +115,13 @@ class _Scheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         return scheduler_pb2.CancelJobResponse(job=self._job(request.job_id, context))
 
     def ResumeJob(self, request: scheduler_pb2.ResumeJobRequest, context: Any) -> scheduler_pb2.ResumeJobResponse:
+        self._mesh.resumed.append(request)
         self._mesh.hear("ResumeJob", context)
         return scheduler_pb2.ResumeJobResponse(job=self._job(request.job_id, context))
+
+    def DeleteJob(self, request: scheduler_pb2.DeleteJobRequest, context: Any) -> scheduler_pb2.DeleteJobResponse:
+        self._mesh.hear("DeleteJob", context)
+        return scheduler_pb2.DeleteJobResponse()
 
     def ListNodes(self, request: scheduler_pb2.ListNodesRequest, context: Any) -> scheduler_pb2.ListNodesResponse:
         node = scheduler_pb2.Node(node_id="node-1", slots=2, state=scheduler_pb2.Node.STATE_DRAINING)

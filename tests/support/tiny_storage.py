@@ -25,10 +25,14 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         self.logs: dict[tuple[str, str], bytearray] = defaultdict(bytearray)
         self.reads = 0
         self.messages = 0
+        #: WriteSegments calls so far.
+        self.streams = 0
         self.takes = asyncio.Event()
         self.takes.set()
         #: So many next messages are written but the stream ends with an error before their acknowledgement.
         self.break_after_writing = 0
+        #: There is no room for results.
+        self.full = False
 
     def add_source(self, files: Mapping[str, str]) -> str:
         """Stores a source folder with these files; returns its digest."""
@@ -70,9 +74,12 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         self, request_iterator: Any, context: Any
     ) -> AsyncIterator[storage_pb2.WriteSegmentsResponse]:
         key = ("", "")
+        self.streams += 1
         async for request in request_iterator:
             await self.takes.wait()
             self.messages += 1
+            if self.full:
+                raise errors.DiskFull("The disk is full, says the test.")
             if request.segment:
                 key = (request.job_id, request.segment)
             segment = self.segments[key]

@@ -13,6 +13,24 @@ KIT = [
     path for path in (ROOT / "batchmesh").rglob("*.py") if path.relative_to(ROOT / "batchmesh").parts[0] not in SERVICES
 ]
 
+#: The scheduler's decision core, and the planner.
+DECIDES = (
+    "machine",
+    "model",
+    "events",
+    "attempts",
+    "pools",
+    "placement",
+    "settling",
+    "isolation",
+    "takeover",
+    "stragglers",
+    "standstill",
+    "thresholds",
+    "planner",
+)
+#: What it asks of its database and writes to it, which need not know which database that is.
+ASKS = ("tables", "counting", "schema", "clock")
 #: Modules that the decision core may not know, and those of the worker, which runs in the user's environment.
 _SHELL = {"asyncio", "grpc", "sqlite3", "batchmesh.v1", "google"}
 _HEAVY = {
@@ -28,7 +46,7 @@ _HEAVY = {
     "batchmesh.v1",
 }
 LIGHT = {
-    **{f"scheduler/{name}.py": _SHELL for name in ("machine", "model", "events", "placement", "thresholds", "planner")},
+    **{f"scheduler/{name}.py": _SHELL for name in (*DECIDES, *ASKS)},
     **{f"agent/{name}.py": _HEAVY | {"asyncio"} for name in ("worker", "entry", "frames", "attempt", "replies")},
     **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "rows").glob("*.py")},
     **{str(path.relative_to(ROOT)): _HEAVY for path in (ROOT / "batchmesh" / "data").glob("*.py")},
@@ -39,6 +57,7 @@ LIGHT = {
 PROTO_ROOMS = {
     "scheduler": {
         "service",
+        "housekeeping",
         "dispatcher",
         "outcomes",
         "publisher",
@@ -95,3 +114,9 @@ def test_what_must_stay_light_imports_nothing_heavy(file: str) -> None:
 def test_protos_stop_at_the_doors(service: str) -> None:
     knows = {path.stem for path in (ROOT / service).glob("*.py") if touches(imports_of(path), "batchmesh.v1")}
     assert knows <= PROTO_ROOMS[service]
+
+
+def test_one_module_of_the_scheduler_knows_which_database_it_is() -> None:
+    assert [path.stem for path in (ROOT / "scheduler").glob("*.py") if touches(imports_of(path), "sqlite3")] == [
+        "store"
+    ]

@@ -44,6 +44,28 @@ def test_the_shared_word_outlives_its_writer() -> None:
     reader.close()
 
 
+def test_the_name_of_a_lone_item_outlives_its_writer_and_is_of_one_mini_batch_alone() -> None:
+    fd = os.memfd_create("word")
+    os.ftruncate(fd, frames.WORD_SIZE)
+    writer, reader = frames.Word(fd), frames.Word(fd)
+    os.close(fd)
+    assert reader.called(1) == ""
+    writer.recall(5, 6)
+    for sequence, name, seen in (
+        (3, "/in/ü.txt", "/in/ü.txt"),
+        (4, "/in/a", "/in/a"),
+        (5, "/" * 9000 + "end", "/" * (frames.NAME_SIZE - 3) + "end"),
+        (6, "/odd \udcff", "/odd \\udcff"),
+    ):
+        writer.call(sequence, name)
+        assert reader.called(sequence) == seen
+        assert reader.called(sequence - 1) == reader.called(sequence + 1) == ""
+    assert reader.is_recalled(6)
+    writer.close()
+    assert reader.called(6).startswith("/odd")
+    reader.close()
+
+
 def test_a_failure_survives_the_socket() -> None:
     failure = frames.Failure(frames.Kind.RUN_RAISED, "run() raised \ud800 ü", "Traceback\n")
     assert frames.Failure.decoded(failure.encoded()) == failure

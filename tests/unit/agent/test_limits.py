@@ -52,3 +52,14 @@ def test_the_next_mini_batch_has_no_grace_of_the_one_before() -> None:
     watch = Watch()
     watch.judge(Moment(1, frames.RUNNING, 0), 60 * SECOND, 60 * SECOND, LIMITS)
     assert watch.judge(Moment(2, frames.RUNNING, 61 * SECOND), 72 * SECOND, 0, LIMITS) is not None
+
+
+@pytest.mark.parametrize(("phase", "limit"), [(frames.RUNNING, 10), (frames.RENDERING, 13)])
+def test_the_sentence_names_an_item_that_ran_alone(phase: int, limit: int) -> None:
+    late, moment = (limit + 1) * SECOND, Moment(1, phase, 0)
+    found = Watch().judge(moment, late, 0, LIMITS, "/in/item-7.txt")
+    assert found is not None
+    assert "run() of /in/item-7.txt " in found.message
+    several = Watch().judge(moment, late, 0, LIMITS)
+    assert several is not None
+    assert "run() of" not in several.message

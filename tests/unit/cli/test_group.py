@@ -25,7 +25,17 @@ RUN_OPTIONS = {
     *("--allowed-failed-count", "--allowed-failed-percent", "--output-action", "--append-row-file-name"),
     *("--process-count-per-node", "--node-count", "--run-invocation-timeout", "--run-max-try"),
     *("--task-overhead-timeout", "--progress-update-timeout", "--logging-level", "--environment-variable"),
-    *("--input-type", "--csv-header", "--csv-types", "--overwrite", "--scheduler", "--home", "--json"),
+    *(
+        "--isolate-failures",
+        "--backup-attempts",
+        "--input-type",
+        "--csv-header",
+        "--csv-types",
+        "--overwrite",
+        "--scheduler",
+        "--home",
+        "--json",
+    ),
 }
 
 
@@ -54,6 +64,10 @@ def test_every_command_is_there() -> None:
 @pytest.mark.parametrize("name", ["run", "submit"])
 def test_every_option_of_a_job_is_there(name: str) -> None:
     assert options_of(name) >= RUN_OPTIONS
+
+
+def test_every_option_of_a_resume_is_there() -> None:
+    assert options_of("resume") >= {"--failed", "--error-threshold", "--run-invocation-timeout", "--source-directory"}
 
 
 @pytest.mark.parametrize("name", [each for each in COMMANDS if each not in ("up", "storage", "scheduler", "agent")])

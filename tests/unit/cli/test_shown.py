@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchmesh.cli.outcome import lines
-from batchmesh.cli.progress import JsonLines, Lines, Rate
+from batchmesh.cli.progress import Bar, JsonLines, Lines, Rate
 from batchmesh.cli.shape import counts, span
 from batchmesh.job import Failure, Job, JobSpec, JobState, Progress
 
@@ -79,6 +79,17 @@ def test_what_a_job_waits_for_is_shown(capsys: pytest.CaptureFixture[str]) -> No
     assert "warming 2 workers" in capsys.readouterr().err
 
 
+def test_what_a_job_waits_for_is_shown_while_it_runs_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    held_up = dataclasses.replace(at(running_mini_batches=2), waiting_for="the disk of storage is full")
+    with Bar() as bar:
+        bar.show(held_up)
+    assert "the disk of storage is full" in capsys.readouterr().err
+
+
 def test_json_lines_are_states_without_repetition(capsys: pytest.CaptureFixture[str]) -> None:
     with JsonLines() as shown:
         for job in (at(), at(), at(JobState.SUCCEEDED)):
@@ -96,6 +107,14 @@ def test_a_failed_job_shows_the_first_user_traceback_and_its_report() -> None:
     assert "error: Too many items failed." in said
     assert "Traceback (most recent call last):\nValueError: no" in said
     assert "report: /out/job_report" in said
+
+
+def test_what_can_be_done_about_an_end_is_named() -> None:
+    over = dataclasses.replace(at(JobState.FAILED), error=Failure("THRESHOLD", "Too many items failed.", ""))
+    assert "--failed" in lines(over)[-1]
+    assert "--error-threshold" in lines(over)[-1]
+    assert lines(at(JobState.CANCELLED))[-1] == "What is done stays done: batchmesh resume job-1"
+    assert lines(at(JobState.SUCCEEDED, failed_items=1))[-1].endswith("batchmesh resume job-1 --failed")
 
 
 def test_a_succeeded_job_shows_where_its_output_lies() -> None:

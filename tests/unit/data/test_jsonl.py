@@ -67,7 +67,7 @@ def test_a_key_that_the_sample_does_not_hold_is_a_further_column(path: Path) -> 
     (piece,) = jsonl.split(str(path), MiniBatchSize(1, "rows"), {})
     path.write_bytes(b'{"b":1}')
     path.write_bytes(b'{"a":2,"b":[3]}\n')
-    batch = read_slice({**piece.fields, "length": 16})
+    batch = read_slice({**piece.fields, "length": 16, "size": 16})
     assert batch.items.to_dict("list") == {"a": [2], "b": [[3]]}
     assert batch.failures == []
 

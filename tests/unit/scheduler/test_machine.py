@@ -29,10 +29,10 @@ from batchmesh.scheduler.events import (
     StreamEnded,
     Ticked,
 )
-from batchmesh.scheduler.machine import Machine, waiting_for
+from batchmesh.scheduler.machine import Machine
 from batchmesh.scheduler.model import Counts, Failure, FailureKind, Limits, MiniBatch, PoolPhase, State
 
-from .drive import JOB, RAISED, Drive, dispatched, of_kind
+from .drive import JOB, NOT_STARTED, RAISED, Drive, dispatched, of_kind, whole
 
 
 def test_a_job_opens_a_pool_on_each_node_and_on_each_that_joins_later() -> None:
@@ -42,7 +42,7 @@ def test_a_job_opens_a_pool_on_each_node_and_on_each_that_joins_later() -> None:
 
 
 def test_at_most_node_count_nodes_serve_a_job() -> None:
-    drive = Drive(Limits(node_count=1), nodes=("a", "b"))
+    drive = Drive(whole(node_count=1), nodes=("a", "b"))
     assert of_kind(drive.commands, OpenPool) == [OpenPool(JOB, "a")]
     assert OpenPool(JOB, "b") in drive.tell(NodeLost("a")) + drive.tell(Ticked())
 
@@ -92,12 +92,12 @@ def test_nothing_is_committed_before_planning_has_ended() -> None:
 
 
 def test_a_failed_attempt_is_tried_again_until_run_max_try() -> None:
-    drive = Drive(Limits(run_max_try=3, error_threshold=-1))
+    drive = Drive(whole(run_max_try=3, error_threshold=-1))
     drive.plan(2)
     drive.ready(credits_=20)
     for number in (2, 3):
         commands = drive.fail(0)
-        assert [each.attempts[0][2] for each in commands if isinstance(each, Dispatch)] == [number]
+        assert [each.attempts[0][1].tries + 1 for each in commands if isinstance(each, Dispatch)] == [number]
         assert drive.job.counts.failed_items == 0
     drive.fail(0)
     assert drive.job.counts.failed_items == 10
@@ -105,12 +105,11 @@ def test_a_failed_attempt_is_tried_again_until_run_max_try() -> None:
     assert drive.job.counts.retried_attempts == 2
 
 
-@pytest.mark.parametrize("kind", [FailureKind.NODE_LOST, FailureKind.NOT_STARTED])
-def test_an_end_that_is_nobodys_fault_is_no_try(kind: FailureKind) -> None:
-    drive = Drive(Limits(run_max_try=1))
+def test_an_attempt_that_never_began_is_no_try() -> None:
+    drive = Drive(whole(run_max_try=1))
     drive.plan(1)
     drive.ready(credits_=9)
-    drive.fail(0, Failure(kind, "gone"))
+    drive.fail(0, NOT_STARTED)
     assert drive.job.counts.failed_items == 0
     assert drive.job.first_failure is None
     assert 0 in drive.out()
@@ -121,7 +120,7 @@ def test_a_lost_node_gives_its_mini_batches_back_in_order() -> None:
     drive.plan(6)
     drive.ready("a", credits_=4)
     assert dispatched(drive.tell(NodeLost("a"))) == []
-    assert [each.index for each in drive.job.waiting] == [0, 1, 2, 3, 4, 5]
+    assert drive.waiting() == [0, 1, 2, 3, 4, 5]
     assert dispatched(drive.ready("b", credits_=2)) == [0, 1]
 
 
@@ -135,12 +134,12 @@ def test_an_outcome_of_a_lost_node_that_comes_late_counts_nothing() -> None:
     assert drive.job.counts.succeeded_items == 0
 
 
-def test_a_stream_that_broke_is_opened_again_with_the_next_tick() -> None:
+def test_a_stream_that_a_node_refused_gives_back_what_was_out_and_is_opened_again_with_the_next_tick() -> None:
     drive = Drive()
     drive.plan(1)
     drive.ready()
     drive.tell(StreamEnded(JOB, "a"))
-    assert [each.index for each in drive.job.waiting] == [0]
+    assert drive.waiting() == [0]
     assert drive.tell(Ticked()) == [OpenPool(JOB, "a")]
 
 
@@ -158,7 +157,7 @@ def test_a_draining_node_ends_what_it_has_and_gets_nothing_new() -> None:
 
 @pytest.mark.parametrize(("bears", "fails"), [(-1, False), (9, True), (10, False)])
 def test_error_threshold_counts_items(bears: int, fails: bool) -> None:
-    drive = Drive(Limits(run_max_try=1, error_threshold=bears))
+    drive = Drive(whole(run_max_try=1, error_threshold=bears))
     drive.plan(2)
     drive.ready()
     drive.fail(0)
@@ -166,7 +165,7 @@ def test_error_threshold_counts_items(bears: int, fails: bool) -> None:
 
 
 def test_a_job_over_its_threshold_fails_with_the_first_traceback() -> None:
-    drive = Drive(Limits(run_max_try=1))
+    drive = Drive(whole(run_max_try=1))
     drive.plan(2)
     drive.ready()
     commands = drive.fail(0)
@@ -180,7 +179,7 @@ def test_a_job_over_its_threshold_fails_with_the_first_traceback() -> None:
 
 
 def test_a_retry_that_may_still_save_a_mini_batch_counts_against_no_threshold() -> None:
-    drive = Drive(Limits(run_max_try=2, error_threshold=0, allowed_failed_count=0))
+    drive = Drive(whole(run_max_try=2, error_threshold=0, allowed_failed_count=0))
     drive.plan(1)
     drive.ready()
     drive.fail(0)
@@ -190,7 +189,7 @@ def test_a_retry_that_may_still_save_a_mini_batch_counts_against_no_threshold() 
 
 @pytest.mark.parametrize(("bears", "fails"), [(-1, False), (0, True), (1, False)])
 def test_allowed_failed_count_counts_mini_batches(bears: int, fails: bool) -> None:
-    drive = Drive(Limits(run_max_try=1, error_threshold=-1, allowed_failed_count=bears))
+    drive = Drive(whole(run_max_try=1, error_threshold=-1, allowed_failed_count=bears))
     drive.plan(3)
     drive.ready()
     drive.fail(0)
@@ -198,7 +197,7 @@ def test_allowed_failed_count_counts_mini_batches(bears: int, fails: bool) -> No
 
 
 def test_allowed_failed_percent_is_judged_once_all_are_scheduled() -> None:
-    drive = Drive(Limits(run_max_try=1, error_threshold=-1, allowed_failed_percent=25.0))
+    drive = Drive(whole(run_max_try=1, error_threshold=-1, allowed_failed_percent=25.0))
     drive.plan(4)
     drive.ready(credits_=2)
     drive.fail(0)
@@ -210,7 +209,7 @@ def test_allowed_failed_percent_is_judged_once_all_are_scheduled() -> None:
 
 
 def test_a_short_return_counts_items_and_no_mini_batch() -> None:
-    drive = Drive(Limits(error_threshold=-1, allowed_failed_count=0))
+    drive = Drive(whole(error_threshold=-1, allowed_failed_count=0))
     drive.plan(1)
     drive.ready()
     drive.succeed(0, failed=3)
@@ -219,7 +218,7 @@ def test_a_short_return_counts_items_and_no_mini_batch() -> None:
 
 
 def test_an_append_row_job_in_which_nothing_succeeded_fails_whatever_it_bears() -> None:
-    drive = Drive(Limits(run_max_try=1, error_threshold=-1))
+    drive = Drive(whole(run_max_try=1, error_threshold=-1))
     drive.plan(1)
     drive.ready()
     drive.fail(0)
@@ -228,7 +227,7 @@ def test_an_append_row_job_in_which_nothing_succeeded_fails_whatever_it_bears() 
 
 
 def test_a_summary_only_job_may_end_with_nothing_succeeded() -> None:
-    drive = Drive(Limits(run_max_try=1, error_threshold=-1, needs_rows=False))
+    drive = Drive(whole(run_max_try=1, error_threshold=-1, needs_rows=False))
     drive.plan(1)
     drive.ready()
     drive.fail(0)
@@ -236,7 +235,7 @@ def test_a_summary_only_job_may_end_with_nothing_succeeded() -> None:
 
 
 def test_an_unreadable_file_is_one_failed_item_and_no_failed_mini_batch() -> None:
-    drive = Drive(Limits(error_threshold=1, allowed_failed_count=0))
+    drive = Drive(whole(error_threshold=1, allowed_failed_count=0))
     drive.plan(1, ended=False)
     drive.ready()
     unreadable = Failure(FailureKind.UNREADABLE_FILE, "b.csv is damaged.")
@@ -321,7 +320,7 @@ def test_a_failed_listing_fails_the_job() -> None:
 
 
 def test_a_job_without_an_attempt_that_ends_is_stalled_only_while_one_is_open() -> None:
-    drive = Drive(Limits(progress_timeout=100))
+    drive = Drive(whole(progress_timeout=100))
     drive.plan(1)
     drive.now = 1000
     drive.tell(Ticked())
@@ -337,11 +336,11 @@ def test_a_job_without_an_attempt_that_ends_is_stalled_only_while_one_is_open() 
 
 
 def test_a_listing_that_gives_nothing_for_too_long_fails_the_job_and_a_missing_node_does_not() -> None:
-    drive = Drive(Limits(first_timeout=100), nodes=())
+    drive = Drive(whole(first_timeout=100), nodes=())
     drive.now = 99
     drive.tell(Ticked())
     assert drive.state() is State.PENDING
-    waits = Drive(Limits(first_timeout=100), nodes=())
+    waits = Drive(whole(first_timeout=100), nodes=())
     waits.plan(1)
     for each in (drive, waits):
         each.now = 101
@@ -361,8 +360,17 @@ def test_a_job_found_again_with_all_done_is_committed_at_once() -> None:
     assert of_kind(again.tell(JobSubmitted("other", Limits(), counts)), Commit)
 
 
+def test_a_job_found_again_fails_with_the_failure_that_came_first_in_its_earlier_life() -> None:
+    drive = Drive(nodes=())
+    counts = Counts(planned_mini_batches=2, planned_items=20, failed_mini_batches=1, failed_items=10)
+    drive.tell(JobSubmitted("other", whole(), counts, first_failure=RAISED))
+    error = drive.machine.jobs["other"].error
+    assert error is not None
+    assert error.traceback == RAISED.traceback
+
+
 def test_what_is_settled_is_said_once_so_that_its_payload_can_go() -> None:
-    drive = Drive(Limits(run_max_try=2, error_threshold=-1))
+    drive = Drive(whole(run_max_try=2, error_threshold=-1))
     drive.plan(2)
     drive.ready()
     assert of_kind(drive.fail(0), Settle) == []
@@ -373,16 +381,3 @@ def test_what_is_settled_is_said_once_so_that_its_payload_can_go() -> None:
 def test_attempt_ids_of_two_starts_never_meet() -> None:
     first, second = Machine(epoch=1), Machine(epoch=2)
     assert second._next_attempt - first._next_attempt >= 2**40
-
-
-def test_waiting_for_names_what_holds_a_job_up() -> None:
-    drive = Drive(nodes=())
-    assert "no node has joined" in waiting_for(drive.job, has_nodes=False)
-    drive.tell(NodeJoined("a"))
-    drive.tell(PoolChanged(JOB, "a", PoolPhase.WAITING_FOR_SLOTS))
-    assert "slots" in waiting_for(drive.job, has_nodes=True)
-    drive.tell(PoolChanged(JOB, "a", PoolPhase.WARMING))
-    assert "init()" in waiting_for(drive.job, has_nodes=True)
-    drive.plan(1)
-    drive.ready()
-    assert waiting_for(drive.job, has_nodes=True) == ""

@@ -6,8 +6,9 @@ import pytest
 
 from batchmesh.errors import SpecRefused
 from batchmesh.scheduler.model import FailureKind, PoolPhase, State
-from batchmesh.scheduler.spec import check_job_id, completed, limits_of
+from batchmesh.scheduler.spec import check_job_id, completed, limits_of, resumed_spec
 from batchmesh.v1 import agent_pb2, job_pb2
+from batchmesh.v1.scheduler_pb2 import ResumeJobRequest
 
 
 def spec(**settings: object) -> job_pb2.JobSpec:
@@ -28,6 +29,8 @@ def test_absent_settings_take_the_defaults_of_the_facts() -> None:
     assert full.append_row_file_name == "parallel_run_step.txt"
     assert full.output_action == job_pb2.OUTPUT_ACTION_APPEND_ROW
     assert full.logging_level == "INFO"
+    assert full.isolate_failures
+    assert not full.HasField("backup_attempts"), "by rule: with more than one node"
 
 
 def test_an_explicit_zero_is_no_absence() -> None:
@@ -85,6 +88,32 @@ def test_a_bad_job_id_is_refused(job_id: str) -> None:
 
 def test_summary_only_needs_no_rows() -> None:
     assert not limits_of(completed(spec(output_action=job_pb2.OUTPUT_ACTION_SUMMARY_ONLY))).needs_rows
+
+
+def test_isolation_and_backups_are_what_was_said_of_them() -> None:
+    assert limits_of(completed(spec())).isolate_failures
+    assert limits_of(completed(spec())).backup_attempts is None
+    said = limits_of(completed(spec(isolate_failures=False, backup_attempts=False)))
+    assert (said.isolate_failures, said.backup_attempts) == (False, False)
+
+
+def test_a_resume_changes_what_it_names_and_nothing_else() -> None:
+    before = completed(spec(run_max_try=7, allowed_failed_count=3))
+    assert resumed_spec(before, ResumeJobRequest(job_id="j", failed=True)) == before
+    after = resumed_spec(before, ResumeJobRequest(error_threshold=-1, source_digest="other"))
+    assert (after.error_threshold, after.source_digest, after.run_max_try) == (-1, "other", 7)
+    assert before.source_digest == "d"
+
+
+def test_a_longer_run_may_go_longer_without_a_mini_batch_unless_that_was_set() -> None:
+    longer = ResumeJobRequest(run_invocation_timeout=1000.0)
+    assert resumed_spec(completed(spec()), longer).progress_update_timeout == 3 * (1000 + 30)
+    assert resumed_spec(completed(spec(progress_update_timeout=5.0)), longer).progress_update_timeout == 5.0
+
+
+def test_a_resume_out_of_range_is_refused_by_name() -> None:
+    with pytest.raises(SpecRefused, match="error_threshold"):
+        resumed_spec(completed(spec()), ResumeJobRequest(error_threshold=-2))
 
 
 def test_the_models_numbers_are_the_protos() -> None:
