@@ -100,16 +100,22 @@ def test_one_poison_row_among_10000_of_a_table_costs_its_own_row_and_no_other(me
 def test_an_item_that_ends_its_node_fails_after_three_losses_and_its_tries(tmp_path: Path) -> None:
     suffer = """
         import signal
+        from batchmesh import Client
+
+        def alone(mesh):
+            return mesh.get("ends-nodes").progress.running_mini_batches <= 1
 
         def suffer(mini_batch):
             if mini_batch[0].endswith("item-00005.txt"):
-                time.sleep(0.5)  # what runs beside it is done by then
+                with Client(os.environ["MESH"]) as mesh:
+                    while not alone(mesh):  # what ran beside it is done and told by then
+                        time.sleep(0.05)
                 os.kill(os.getppid(), signal.SIGKILL)
     """
-    story = Counted(tmp_path / "job", 12, suffer)
-    poison = story.paths[5]
     (tmp_path / "mesh").mkdir()
     with WiredMesh(tmp_path / "mesh", agents=2) as mesh:
+        story = Counted(tmp_path / "job", 12, suffer, MESH=mesh.address)
+        poison = story.paths[5]
         follower = story.follow(mesh.address, "ends-nodes", error_threshold=1, run_max_try=2)
         while not follower.done.wait(0.1):
             for name in ("agent0", "agent1"):

@@ -343,9 +343,11 @@ class Wire:
                 self._doomed[key] -= 1
                 raise _Broken(f"the wire lost one of the {direction} of {name}")
         await self._wait_while_held(direction, name)
-        if forward is not None:
-            await (forward() if message is None else forward(message))
-        await self._call_back(hook for hook in met if hook.after)
+        try:
+            if forward is not None:
+                await (forward() if message is None else forward(message))
+        finally:  # what was handed on may end the call, and this with it, before it has returned
+            await self._call_back(hook for hook in met if hook.after)
 
     async def _wait_while_held(self, direction: Direction, name: str) -> None:
         if self._delays[direction]:
