@@ -21,17 +21,24 @@ import structlog
 from batchmesh import address, lifetime, serving
 from batchmesh import log as logs
 from batchmesh.amount import in_bytes
+from batchmesh.datastores.cache import Cache
 from batchmesh.errors import Refused
+from batchmesh.target_name import check_target_name
 
-from . import groups, life
+from . import gpus, groups, life
+from .artifacts import Artifacts
 from .budget import Budget
 from .config import Config
+from .environments import Environments
+from .fetching import Fetching
+from .files import Files
 from .heartbeat import Heartbeat
 from .job import Node
 from .pools import Pools
+from .registered import Datasets, Models
 from .service import SERVICE_NAME, AgentService
-from .sources import Sources
 from .storages import Storages
+from .supplies import Supplier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.end_with_parent:
         lifetime.end_with_parent()
     try:
+        if options.compute_target:
+            check_target_name(options.compute_target)
         address.check_address(options.scheduler)
         address.check_listen(options.listen, options.advertise, options.insecure)
         address.check_free(options.listen)
@@ -78,7 +87,31 @@ def _parser() -> argparse.ArgumentParser:
         help="what each worker may use with all that it starts, such as 2GB; default: all workers together 95%% of the "
         "node's memory",
     )
+    parser.add_argument(
+        "--compute-target", default="", metavar="NAME", help="compute target that it is a node of; default: none"
+    )
+    parser.add_argument(
+        "--environment-bytes",
+        type=in_bytes,
+        default=Config.environment_bytes,
+        metavar="SIZE",
+        help="virtual environments kept for later jobs, such as 20GB (the default)",
+    )
+    parser.add_argument(
+        "--environment-timeout",
+        type=float,
+        default=Config.environment_timeout,
+        metavar="SECONDS",
+        help=f"for making one; default: {Config.environment_timeout:g}",
+    )
     parser.add_argument("--work", type=Path, help="folder for caches; default: a fresh one, removed at the end")
+    parser.add_argument(
+        "--file-cache",
+        type=in_bytes,
+        default=Config.file_cache_bytes,
+        metavar="SIZE",
+        help="files of datastores kept in --work; default: 10GB",
+    )
     parser.add_argument("--insecure", action="store_true", help="listen beyond this host without TLS")
     parser.add_argument("--drain-timeout", type=float, default=Config.drain_timeout, metavar="SECONDS")
     parser.add_argument("--ready-fd", type=int, help="descriptor that is told the address, or why it does not start")
@@ -103,9 +136,14 @@ def _config(options: argparse.Namespace, work: Path) -> Config:
         listen=options.listen,
         advertise=options.advertise or "",
         node_id=f"{name}-{uuid4().hex[:8]}",
+        compute_target=options.compute_target,
         slots=options.slots,
+        gpus=gpus.found(os.environ, os.listdir("/dev")),
         worker_memory=options.worker_memory,
+        environment_bytes=options.environment_bytes,
+        environment_timeout=options.environment_timeout,
         drain_timeout=options.drain_timeout,
+        file_cache_bytes=options.file_cache,
     )
 
 
@@ -132,8 +170,18 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
 
 
 async def _serve(config: Config, ready_fd: int | None) -> int:
-    sources = Sources(config.work / "sources", config.source_cache_bytes, config.source_timeout)
-    node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
+    artifacts = Artifacts(config.work / "artifacts", config.artifact_cache_bytes, config.artifact_timeout)
+    fetching = Fetching()
+    cache = Cache(config.work / "files", config.file_cache_bytes, config.parallel_fetches)
+    files = Files(cache, config.artifact_timeout)
+    fetching.serve("datastore", files)
+    fetching.serve("model", Models(artifacts, config.artifact_timeout))
+    fetching.serve("dataset", Datasets(config.work / "datasets", files, config.artifact_timeout))
+    environments = Environments(
+        config.work, groups.Groups(config.work), config.environment_bytes, config.environment_timeout
+    )
+    supplier = Supplier(artifacts, environments, fetching)
+    node = Node(config, Pools(config), Budget(config.unacknowledged_bytes), fetching, supplier)
     storages = Storages()
     service = AgentService(config, node, storages)
     server, health = serving.new_server(service.register, [SERVICE_NAME])
@@ -153,6 +201,7 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
         life.end(config.work)
         await service.end_jobs()
         await node.pools.end_all()
+        await environments.end()
         await storages.close()
     node.pools.kill_all()
     log.info("ended", node=config.node_id)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from os.path import exists
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchmesh.data.slices import UnreadableSlice, shown
 
-from . import frames
+from . import asking, frames
 from .entry import Context, EntryScript, failure_of, log_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from batchmesh.data.slices import RowFailure, SliceFields
     from batchmesh.rows.rendering import Renderer
 
 
@@ -60,9 +60,9 @@ class Attempt:
 
     def go(self, script: EntryScript, renderer: Renderer, max_result_bytes: int) -> bytes:
         """The frame of its rows. Errors: Failed, for whatever the user's code or data did."""
-        fields, items, unreadable = self._read()
+        fields, here, items, unreadable = self._read()
         count = len(items)
-        result = [] if unreadable and not count else self._run(script, items, fields.get("files", ()))
+        result = [] if unreadable and not count else self._run(script, items, here)
         self._word.say(self._sequence, frames.RENDERING)
         results = self._length(result)
         self.succeeded = min(results, count)
@@ -73,22 +73,28 @@ class Attempt:
         lines = self._failed_lines(fields, count - self.succeeded, unreadable) if self.failed else b""
         return self._render(renderer, result, lines, max_result_bytes)
 
-    def _read(self) -> tuple[dict[str, Any], Any, list[Any]]:
+    def _read(self) -> tuple[SliceFields, asking.Local, Any, list[RowFailure]]:
+        """The slice as it came, the same on this node, its items, and its rows that cannot be read."""
         from batchmesh.data.reading import read_slice
 
+        here = None
         try:
             fields = json.loads(self._mini_batch.payload)
-            batch = read_slice(fields)
+            here = asking.local(fields)
+            batch = read_slice(here.fields)
+        except asking.NotThere as error:  # one bad file is found among others, one bad table is all there is
+            kind = frames.Kind.UNREADABLE_FILE if fields["kind"] == "files" else frames.Kind.READ_FAILED
+            raise Failed(frames.Failure(kind, f"The items cannot be read: {error}")) from None
         except UnreadableSlice as error:
-            sentence = f"The items cannot be read: {error}"
+            sentence = f"The items cannot be read: {here.named(str(error)) if here else error}"
             raise Failed(frames.Failure(frames.Kind.READ_FAILED, sentence)) from None
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
             raise Failed(failure_of(frames.Kind.READ_FAILED, "Reading the items", error)) from None
         if batch.lone:
-            self._word.call(self._sequence, batch.lone)
-        return fields, batch.items, batch.failures
+            self._word.call(self._sequence, here.named(batch.lone))
+        return fields, here, batch.items, [replace(row, file=here.named(row.file)) for row in batch.failures]
 
-    def _run(self, script: EntryScript, items: Any, paths: Sequence[str]) -> Any:
+    def _run(self, script: EntryScript, items: Any, here: asking.Local) -> Any:
         self.started_us = time_ns() // 1000
         started_ns = monotonic_ns()
         self._word.write(self._sequence, frames.RUNNING, started_ns)
@@ -99,7 +105,7 @@ class Attempt:
                 return script.run(items, Context({}, self._mini_batch.number, None))
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too
             failure = failure_of(frames.Kind.RUN_RAISED, "run()", error)
-            raise Failed(failure._replace(message=failure.message + _gone(paths))) from None
+            raise Failed(failure._replace(message=failure.message + _gone(here))) from None
         finally:
             self.returned_ns = monotonic_ns()
             self.run_ns = self.returned_ns - started_ns
@@ -165,10 +171,10 @@ class Attempt:
         return b"".join(lines)
 
 
-def _gone(paths: Sequence[str]) -> str:
+def _gone(here: asking.Local) -> str:
     """What to add to the sentence of a run() that failed, if files that it was given are not there."""
-    gone = [path for path in paths if not exists(path)]
+    gone = [path for path in here.fields.get("files", ()) if not exists(path)]
     if not gone:
         return ""
     others = f" and {len(gone) - 1:,} more of its files are" if len(gone) > 1 else " is"
-    return f" ({shown(gone[0])}{others} not there any more)"
+    return f" ({here.named(shown(gone[0]))}{others} not there any more)"

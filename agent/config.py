@@ -16,7 +16,7 @@ class Config:
 
     #: host:port or unix:path of the scheduler. A wrong one: the agent tries again forever and no job comes.
     scheduler: str
-    #: Folder for sources, pools and workers' working folders. Two agents in one folder would clean up after each other,
+    #: Folder for caches, pools and workers' working folders. Two agents in one folder would clean up after each other,
     #: so it is locked.
     work: Path
     #: Where the agent listens; port 0 lets the system choose.
@@ -25,8 +25,12 @@ class Config:
     advertise: str = ""
     #: Unique to one life of this agent; log and segment names carry it. Twice the same: results would mix.
     node_id: str = "node"
+    #: Name of the compute target that it is a node of; empty: none. A wrong one: jobs that name the right one wait.
+    compute_target: str = ""
     #: Live workers over all jobs, default the machine's cores. Too many: memory runs out; too few: cores idle.
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    #: GPUs of the node, as CUDA_VISIBLE_DEVICES names them: workers see one each. Wrong: several share one.
+    gpus: tuple[str, ...] = ()
     #: What one worker may use with all that it has started; 0 is no limit of its own. Too low: sound mini-batches fail.
     worker_memory: int = 0
     #: What all workers together may use, else the largest is ended; 0 is 95 % of the node's memory, or of the control
@@ -53,11 +57,26 @@ class Config:
     acknowledgement_timeout: float = 60.0
     #: The largest result of one mini-batch; it is held in memory once.
     max_result_bytes: int = 2**30
-    #: Source folders kept for later jobs; those in use stay whatever their size. Without it the disk fills.
-    source_cache_bytes: int = 2 * 2**30
-    #: How long a source is asked of a storage that does not answer, before the node says it is no use to the job.
-    source_timeout: float = 60.0
+    #: Sources, models and side inputs kept for later jobs; those in use stay whatever their size. Without it the disk
+    #: fills.
+    artifact_cache_bytes: int = 8 * 2**30
+    #: How long one is asked of a storage that does not answer, before the node says it is no use to the job.
+    artifact_timeout: float = 60.0
+    #: Files of datastores kept for later mini-batches and jobs; those in use stay. Without it the disk fills; a file
+    #: that is larger cannot be read here.
+    file_cache_bytes: int = 10 * 2**30
+    #: Files fetched at once. Too many: each takes longer than task_overhead_timeout allows.
+    parallel_fetches: int = 8
+    #: Virtual environments kept for later jobs; those in use stay. Without it the disk fills.
+    environment_bytes: int = 20 * 2**30
+    #: How long one may take to be made. Without it an installer that waits for a dead host holds its jobs up forever.
+    environment_timeout: float = 1200.0
     #: How often workers' output is sent to storage.
     log_interval: float = 1.0
     #: Output kept of each worker process, job and stream. Without it a chatty script fills storage.
     log_bytes: int = 16 * 2**20
+
+    @property
+    def processes(self) -> int:
+        """Workers of a job that names no number: one for each GPU, or else for each slot."""
+        return min(self.slots, len(self.gpus) or self.slots)

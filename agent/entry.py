@@ -16,7 +16,7 @@ import traceback
 from os import getpid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import frames
+from . import frames, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,6 @@ _TRACEBACK_HEAD = 4_000
 _TRACEBACK_TAIL = 12_000
 #: Characters of an error's own text that are kept.
 _MESSAGE = 2_000
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 _log = logging.getLogger("batchmesh")
 
@@ -87,6 +86,7 @@ class EntryScript:
         self.one_process = OneProcess()
         path = os.path.join(root, script)
         _set_search_path(root, os.path.dirname(path))
+        self._guarded("Linking the source's files", lambda: working_folder.fill(os.getcwd(), root))
         module = self._guarded(f"{self.name} cannot be loaded: it", lambda: _load(path))
         self.run: Callable[..., Any] = self._function(module, "run")
         self.takes_context = _takes_two(self.run)
@@ -159,7 +159,11 @@ def _described(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith((_OURS, "<frozen importlib"))
+    return filename.startswith((_OURS, "<frozen importlib", "<frozen zipimport"))
+
+
+#: Where the worker's modules were compiled, which is what frames name; the zip that they come from is elsewhere.
+_OURS = os.path.dirname(_is_ours.__code__.co_filename) + os.sep
 
 
 def _set_search_path(root: str, folder: str) -> None:

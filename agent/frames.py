@@ -1,7 +1,7 @@
 """The framing between an agent and one of its workers, and the shared word that outlives a dead worker.
 
-    agent ──SETUP, JOB, RUN (many mini-batches), END──▶ worker        one inherited socketpair, non-blocking
-    agent ◀──READY, INIT_FAILED, RESULTS (many)──────── worker
+    agent ──SETUP, JOB, RUN (many), FETCHED, END──────▶ worker        one inherited socketpair, non-blocking
+    agent ◀──READY, INIT_FAILED, RESULTS (many), FETCH── worker
     agent ◀══(sequence, phase, since)══════════════════ worker        shared memory, written before each step
     agent ◀══(sequence, name)══════════════════════════ worker        shared memory, before the run() of a lone item
     agent ══(recalled: from, to)═══════════════════════▶ worker        shared memory, read before each mini-batch
@@ -28,6 +28,8 @@ JOB = 2
 RUN = 3
 #: Call shutdown() and exit.
 END = 4
+#: JSON, the answer to the one FETCH that is open: {"paths": [local path, …]} in its order, or {"error": sentence}.
+FETCHED = 5
 
 # Kinds of message, worker to agent.
 #: init() has returned.
@@ -36,6 +38,10 @@ READY = 10
 INIT_FAILED = 11
 #: Results, in the order of the mini-batches.
 RESULTS = 12
+#: JSON: {"references": [datastore://NAME/PATH, model://NAME/VERSION or dataset://NAME/VERSION, …]}: have them on this
+#: node and say where; "stamps" beside them, if it is there, says for each what the file has to be. The worker waits for
+#: FETCHED; one at a time is open.
+FETCH = 13
 
 #: Bytes in the body (below 4 GiB), kind.
 HEADER = struct.Struct("<IB3x")
@@ -56,6 +62,7 @@ class Kind(IntEnum):
     READ_FAILED = 5
     INIT_FAILED = 6
     BAD_RESULT = 7
+    UNREADABLE_FILE = 8
     ENVIRONMENT = 10
     NOT_STARTED = 15
     OUT_OF_MEMORY = 17

@@ -1,4 +1,4 @@
-"""The process groups of an agent's workers, recorded in its work folder, so that its next life can end what is left.
+"""The process groups of workers and installers, recorded in the work folder: the agent's next life ends what is left.
 
 agent ──starts worker──▶ work/groups/PID     agent, killed     next agent ──reads work/groups──▶ SIGKILL
                                                     └──▶ a worker dies with it; what its script has forked may not
@@ -48,9 +48,11 @@ class Groups:
 
     def __init__(self, work: Path) -> None:
         self._folder = work / "groups"
+        #: What MARK is for this agent.
+        self.mark = mark(work)
 
     def add(self, group: int) -> None:
-        """Call when the worker has been started. One that cannot be recorded is only less well looked after."""
+        """Call when its leader has been started. One that cannot be recorded is only less well looked after."""
         found = process_table.process(group) if process_table.exists() else None
         if found is None:
             return

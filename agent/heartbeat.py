@@ -93,5 +93,6 @@ class Heartbeat:
             draining=self._node.draining,
             leaving=leaving,
             replaces=self._replaces,
+            compute_target=self._config.compute_target,
         )
         return await self._scheduler.Heartbeat(request, timeout=self._deadline)

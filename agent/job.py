@@ -12,32 +12,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from batchmesh import errors
+from batchmesh.errors import BatchmeshError
 
 from .attachment import Attachment
+from .fetching import Asker
 from .frames import Failure, Kind
+from .keeping import Keeping
 from .logs import JobLogs
 from .outbox import Outbox, held_response
 from .pool import Phase, PoolState
-from .uploader import PAUSE_ALL_BUSY, PAUSE_SOME_BUSY, Uploader
+from .uploader import PAUSE_ALL_BUSY, PAUSE_SOME_BUSY
 from .waiting import Attempt, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .budget import Budget
     from .config import Config
+    from .fetching import Fetching
     from .opening import Opening
     from .pool import Pool
     from .pools import Pools
     from .runner import Death, Result, Runner
-    from .sources import Sources
     from .storages import Storage
+    from .supplies import Supplier
     from .waiting import Held
 
 log = structlog.get_logger()
@@ -48,9 +51,10 @@ class Node:
     """What all jobs of this agent share."""
 
     config: Config
-    sources: Sources
     pools: Pools
     budget: Budget
+    fetching: Fetching
+    supplier: Supplier
     #: It finishes what it has and asks for nothing new.
     draining: bool = False
     #: Jobs so far; makes segment names unique.
@@ -80,12 +84,10 @@ class Job:
         #: Monotonic nanosecond at which the lease ends, while no stream leads here.
         self._until_ns = 0
         self._ending: asyncio.Task[None] | None = None
+        self._to_end = asyncio.Event()
         self._log = log.bind(job=self.job_id)
-        segment = f"{node.config.node_id}-{node.jobs}"
-        patience = node.config.acknowledgement_timeout
-        self._uploader = Uploader(
-            storage, self.job_id, segment, node.budget, self._on_durable, self._pause, self._on_held_up, patience
-        )
+        asker = self._asker = Asker(opening, storage)
+        self._keeping = Keeping(node, asker, self.outbox, self._wake, self._pause, self._on_held_up)
         self._logs = JobLogs(storage, self.job_id, node.config.node_id, node.config.log_bytes)
         self._shipping = asyncio.create_task(self._logs.ship_every(node.config.log_interval))
         self._preparing = asyncio.create_task(self._prepare())
@@ -125,7 +127,7 @@ class Job:
     @property
     def done(self) -> bool:
         """Nothing is open here, everything is durable, told and acknowledged."""
-        return not self.open and self._uploader.empty and self.outbox.settled
+        return not self.open and self._keeping.empty and self.outbox.settled
 
     @property
     def idle(self) -> bool:
@@ -142,7 +144,7 @@ class Job:
     def _held(self) -> Iterator[Held]:
         for each in self.open.values():
             yield each.attempt_id, each.mini_batch, each.part
-        yield from self._uploader.held()
+        yield from self._keeping.held()
         yield from self.outbox.held()
 
     def _wake(self) -> None:
@@ -161,24 +163,24 @@ class Job:
     # The way in.
 
     async def _prepare(self) -> None:
-        """Fetches the source and takes a pool; PHASE_FAILED if that cannot be."""
-        digest = self.opening.key.source_digest
+        """Has what the workers need on this node, and takes a pool; PHASE_FAILED if that cannot be."""
+        key = self.opening.key
         try:
-            source = await self._node.sources.hold(self._storage, digest)
-        except (errors.BatchmeshError, OSError) as error:
-            self._say_failed(f"The source could not be fetched: {error}")
-            return
-        except Exception as error:  # noqa: BLE001 a job that waits without a word is worse than any error
-            self._log.exception("source_not_prepared")
-            self._say_failed(f"The source could not be prepared: {type(error).__name__}: {error}")
-            return
-        try:
+            if self.opening.summary_only:
+                key = replace(key, output=await self._keeping.output_folder())
+            supplies = await self._node.supplier.supply(Asker(self.opening, self._storage), key, self._to_end)
+        except (BatchmeshError, OSError) as error:
             if not self.ending:
-                self._pool = self._node.pools.serve(self, self.opening.key, source, self.opening.processes)
+                self._say_failed(str(error))
+            return
+        if self.ending:
+            supplies.release()
+            return
+        try:
+            self._pool = self._node.pools.serve(self, key, supplies, self.opening.processes)
         except OSError as error:
+            supplies.release()
             self._say_failed(f"The pool's folders could not be made: {error}.")
-        finally:
-            self._node.sources.release(digest)
 
     def dispatch(self, mini_batches: Iterable[tuple[int, int, int, bytes, int, int]]) -> None:
         """Attempt, mini-batch, try number, payload, affinity and part of each."""
@@ -186,6 +188,7 @@ class Job:
             attempt = Attempt(*fields)
             self.open[attempt.attempt_id] = attempt
             self._line.append(attempt)
+            self._node.fetching.ahead(self._asker, attempt.payload)
         if self._pool is not None and self._pool.failure is not None:
             self._give_back_line("The node's workers have failed.")
         self._pump()
@@ -215,6 +218,9 @@ class Job:
     def setup_message(self) -> bytes:
         return self.opening.job_message
 
+    def variables(self) -> Mapping[str, str]:
+        return self.opening.variables
+
     def may_receive(self, size: int) -> bool:
         return self._node.budget.fits(size, self._node.pools.incoming)
 
@@ -231,23 +237,18 @@ class Job:
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None:
         self._logs.write(stream, runner.number, data)
 
+    def on_fetch(self, runner: Runner, wish: bytes) -> None:
+        self._node.fetching.answer(runner, self._asker, wish)
+
     def on_results(self, results: list[Result]) -> None:
         wanted = [each for each in results if self.open.pop(each.attempt.attempt_id, None) is not None]
-        durable = [each for each in wanted if not each.kind]
-        if durable:
-            self._uploader.add(durable)
-        if len(durable) < len(wanted):
-            for each in wanted:
-                if each.kind:
-                    times = (each.started_us, each.run_us, each.elapsed_us)
-                    self.outbox.add_failed(each.attempt, Failure.decoded(bytes(each.frame)), each.process, times)
-            self._wake()
+        self._keeping.take(wanted)
         self._pump()
         if self._attachment is not None:
             self._attachment.wake_for_credits()
         if not self.open:
             self._logs.soon()
-            self._uploader.hurry()
+            self._keeping.hurry()
 
     def on_death(self, runner: Runner, death: Death) -> None:
         self._line.forget(runner.number)
@@ -291,10 +292,6 @@ class Job:
 
     # The way out.
 
-    def _on_durable(self, segment: str, offset: int, results: list[Result]) -> None:
-        self.outbox.add_durable(segment, offset, results)
-        self._wake()
-
     def _on_held_up(self, why: str) -> None:
         self._held_up = why
         self._say(self._told)
@@ -320,6 +317,7 @@ class Job:
         self.open.clear()
         self._line.clear()
         self.outbox.drop_outcomes()
+        self._keeping.drop()
         for runner in self._pool.runners if self._pool is not None else ():
             if runner.busy:
                 runner.kill()
@@ -332,12 +330,14 @@ class Job:
         """
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
-            self._uploader.end()
+            self._to_end.set()
+            self._keeping.end()
         return self._ending
 
     async def _end(self) -> None:
         try:
             await self._leave_pool()
+            await self._keeping.finish()
             self._node.budget.unsubscribe(self._on_room)
             self._logs.stop()
             await self._shipping

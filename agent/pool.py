@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
-from . import groups
+from . import gpus, groups
 from .frames import Failure, Kind
 from .process import WorkerProcess
 from .runner import Death, Result, Runner
+from .supplies import lay_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from .config import Config
     from .memory import Excess, Scales
+    from .supplies import Model, SideInput, Supplies
     from .waiting import Attempt
 
 log = structlog.get_logger()
@@ -51,12 +52,16 @@ class Key:
     """What two jobs must have alike to share workers."""
 
     source_digest: str
+    models: tuple[Model, ...]
+    side_inputs: tuple[SideInput, ...]
     entry_script: str
     arguments: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     logging_level: str
     #: Folder that --output names; empty for the pool's own, which is the same for each of its jobs.
     output: str
+    #: Identity of the Python that its workers run in, once that is known.
+    python: str = ""
 
 
 class Served(Protocol):
@@ -65,11 +70,13 @@ class Served(Protocol):
     job_id: str
 
     def setup_message(self) -> bytes: ...
+    def variables(self) -> Mapping[str, str]: ...
     def on_pool_changed(self) -> None: ...
     def on_results(self, results: list[Result]) -> None: ...
     def on_death(self, runner: Runner, death: Death) -> None: ...
     def on_given_back(self, attempts: list[Attempt]) -> None: ...
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None: ...
+    def on_fetch(self, runner: Runner, wish: bytes) -> None: ...
     def may_receive(self, size: int) -> bool: ...
 
 
@@ -80,7 +87,7 @@ class Pool:
         self,
         number: int,
         key: Key,
-        source: Path,
+        supplies: Supplies,
         config: Config,
         records: groups.Groups,
         scales: Scales,
@@ -103,14 +110,16 @@ class Pool:
         #: Workers so far. Each has a folder of its own: what a dead one left there is not for the next.
         self._started = 0
         self._empty = asyncio.Event()
-        self._source = source
+        self._supplies = supplies
         self._config = config
         self._records = records
         self._scales = scales
         self._rebalance = rebalance
         self._folder = config.work / "pools" / f"{os.getpid()}-{number}"
         self._output = key.output or str(self._folder / "output")
+        self._models = self._folder / "models"
         os.makedirs(self._output, exist_ok=True)
+        lay_out(supplies.models, self._models)
 
     # What it has.
 
@@ -167,7 +176,7 @@ class Pool:
         self._started += 1
         folder = self._folder / f"process{number:03d}-{self._started}"
         try:
-            process = WorkerProcess(self._environment(self._job.job_id), folder)
+            process = WorkerProcess(self._supplies.python.command, self._environment(number), folder)
         except (OSError, ValueError) as error:
             self._fail(Failure(Kind.ENVIRONMENT, f"A worker process could not be started: {error}."))
             return
@@ -204,8 +213,9 @@ class Pool:
             each.kill()
 
     def remove(self) -> None:
-        """Deletes its folders; no worker may be left."""
+        """Deletes its folders, and lets go of what its workers needed; no worker may be left."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._supplies.release()
 
     def _end(self, runner: Runner) -> None:
         """The files of a summary_only job may still be written by threads that the script has started."""
@@ -217,19 +227,25 @@ class Pool:
     def _setup(self) -> dict[str, Any]:
         script = self.key.entry_script
         return {
-            "root": str(self._source),
+            "root": str(self._supplies.source),
             "script": script,
-            "argv": [str(self._source / script), "--output", self._output, *self.key.arguments],
+            "argv": [str(self._supplies.source / script), "--output", self._output, *self.key.arguments],
             "logging_level": self.key.logging_level,
         }
 
-    def _environment(self, job_id: str) -> dict[str, str]:
+    def _environment(self, number: int) -> dict[str, str]:
+        assert self._job is not None
+        side_inputs = self._supplies.side_inputs.items()
         return {
             "PYTHONHASHSEED": "0",  # a set printed by two workers, or by two runs, reads the same
-            **os.environ,
+            **self._supplies.python.variables,
+            **gpus.one_for(number, self._config.gpus),
+            **self._job.variables(),
+            **{f"AZUREML_DATAREFERENCE_{name}": path for name, path in side_inputs},
             **dict(self.key.environment),
             "AZUREML_BI_OUTPUT_PATH": self._output,
-            "AZUREML_RUN_ID": job_id,
+            "AZUREML_MODEL_DIR": str(self._models),
+            "BATCHMESH_WORKER": f"{self._config.node_id}-process{number:03d}",
             groups.MARK: groups.mark(self._config.work),
         }
 
@@ -261,6 +277,12 @@ class Pool:
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None:
         if self._job is not None:
             self._job.on_output(runner, stream, data)
+
+    def on_fetch(self, runner: Runner, wish: bytes) -> None:
+        if self._job is not None:
+            self._job.on_fetch(runner, wish)
+        else:
+            runner.take_fetched({"error": "nothing can be fetched while there is no job; ask in init() or run()"}, [])
 
     def may_receive(self, size: int) -> bool:
         return self._job is None or self._job.may_receive(size)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,12 +15,11 @@ from . import slots
 from .groups import Groups
 from .memory import Excess, Scales
 from .pool import Key, Pool, Served
+from .supplies import filled_in
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .config import Config
-    from .sources import Sources
+    from .supplies import Supplies
 
 log = structlog.get_logger()
 
@@ -27,9 +27,8 @@ log = structlog.get_logger()
 class Pools:
     """The thin shell around slots.decide and memory.overweight. Made on the event loop."""
 
-    def __init__(self, config: Config, sources: Sources) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
-        self._sources = sources
         self._groups = Groups(config.work)
         self._loop = asyncio.get_running_loop()
         self._scales = Scales(config.worker_memory, config.node_memory, self._tell_of)
@@ -47,19 +46,21 @@ class Pools:
         """Bytes of large results that are on their way from workers."""
         return sum(each.incoming for pool in self._pools.values() for each in pool.runners)
 
-    def serve(self, job: Served, key: Key, source: Path, wanted: int) -> Pool:
+    def serve(self, job: Served, key: Key, supplies: Supplies, wanted: int) -> Pool:
         """An idle pool of that key, or a new one, now serves the job. 0 wants all slots.
 
-        The job holds the source; a new pool holds it once more, until it is removed.
+        The supplies are released when the pool that got them is removed, or at once if there was one.
         """
+        key = replace(key, arguments=filled_in(key.arguments, supplies.side_inputs), python=supplies.python.identity)
         pool = next(
             (each for each in self._pools.values() if each.key == key and not each.serving and not each.retired), None
         )
         if pool is None:
             number, rebalance = next(self._counter), self.rebalance_soon
-            pool = Pool(number, key, source, self._config, self._groups, self._scales, rebalance)
+            pool = Pool(number, key, supplies, self._config, self._groups, self._scales, rebalance)
             self._pools[pool.number] = pool
-            self._sources.hold_again(key.source_digest)
+        else:
+            supplies.release()
         pool.serve(job, min(wanted or self._config.slots, self._config.slots), next(self._counter))
         return pool
 
@@ -125,7 +126,6 @@ class Pools:
         for pool in [each for each in self._pools.values() if not each.serving and not each.runners]:
             del self._pools[pool.number]
             pool.remove()
-            self._sources.release(pool.key.source_digest)
 
 
 def _claim(pool: Pool) -> slots.Claim:

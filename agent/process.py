@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from . import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -22,8 +22,10 @@ class WorkerProcess:
     It is to be started on the main thread: the kernel ends it when the thread that started it ends.
     """
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        """Starts it with `folder`, which is to be its alone, as its working folder.
+    def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+        """Starts `command`, an interpreter and the worker that it executes (see zipapp).
+
+        `folder`, which is to be its alone, is its working folder.
 
         Errors: OSError: no memory, process or descriptor;
         ValueError: `environment` holds a name or value that no process can have."""
@@ -36,7 +38,7 @@ class WorkerProcess:
         self.word = frames.Word(word_fd)
         with theirs:
             try:
-                self._process = self._start(environment, folder, theirs.fileno(), word_fd)
+                self._process = self._start(command, environment, folder, theirs.fileno(), word_fd)
             except BaseException:
                 self.socket.close()
                 self.word.close()
@@ -52,10 +54,12 @@ class WorkerProcess:
         self.pidfd = os.pidfd_open(self.pid)
 
     @staticmethod
-    def _start(environment: dict[str, str], folder: Path, socket_fd: int, word_fd: int) -> subprocess.Popen[bytes]:
+    def _start(
+        command: Sequence[str], environment: dict[str, str], folder: Path, socket_fd: int, word_fd: int
+    ) -> subprocess.Popen[bytes]:
         arguments = [str(each) for each in (socket_fd, word_fd, os.getpid())]
         return subprocess.Popen(
-            [sys.executable, "-m", "batchmesh.agent.worker", *arguments],
+            [*command, *arguments],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,

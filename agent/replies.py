@@ -71,6 +71,12 @@ class Replies:
         with self._lock:
             self._send()
 
+    def send(self, message: bytes) -> None:
+        """Sends them, and then another message. Errors: AgentGone."""
+        with self._lock:
+            self._send()
+            self._link.send(message)
+
     def _send(self) -> None:
         if not self._parts:
             return

@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import frames
+from .borrowed import Borrowed
 from .capture import Pipe
 from .frames import Failure
 from .limits import Limits, Watch
@@ -73,6 +74,7 @@ class Owner(Protocol):
     def on_given_back(self, attempts: list[Attempt]) -> None: ...
     def on_death(self, runner: Runner, death: Death) -> None: ...
     def on_output(self, runner: Runner, stream: str, data: bytes) -> None: ...
+    def on_fetch(self, runner: Runner, wish: bytes) -> None: ...
     def may_receive(self, size: int) -> bool: ...
 
 
@@ -106,6 +108,7 @@ class Runner:
         self._receiving = True
         #: Bytes of the large message that is on its way, once there was room for it in the agent.
         self.incoming = 0
+        self._borrowed = Borrowed()
         self._dead = False
         self._loop.add_reader(process.socket, self._on_readable)
         self._loop.add_reader(process.pidfd, self._on_exit)
@@ -135,6 +138,11 @@ class Runner:
             parts.append(each.payload)
         self.sent.extend(attempts)
         self._send(frames.run_message(parts))
+
+    def take_fetched(self, answer: dict[str, Any], releases: list[Callable[[], None]]) -> None:
+        """Answers a FETCH; `releases` give the paths of the answer back."""
+        self._borrowed.add(0 if self._dead else self._process.word.read().sequence, releases)
+        self._send(frames.json_message(frames.FETCHED, answer))
 
     def end(self, within: float, *, linger: bool) -> None:
         """Lets it finish what it has, call shutdown() and exit; kills it `within` seconds after it was told.
@@ -292,6 +300,8 @@ class Runner:
         elif kind == frames.READY:
             self.ready = True
             self._owner.on_ready(self)
+        elif kind == frames.FETCH:
+            self._owner.on_fetch(self, bytes(body))
         elif kind == frames.INIT_FAILED:
             self.kill()
             self._owner.on_init_failed(self, Failure.decoded(bytes(body)))
@@ -313,6 +323,7 @@ class Runner:
                 continue
             results.append(Result(attempt, number, body[at - values[1] : at], *values))
             elapsed.append(values[7])
+        self._borrowed.answered(self._answered)
         self.window.saw(elapsed)
         self.idle_since = time.monotonic()
         self.incoming = 0
@@ -331,6 +342,7 @@ class Runner:
         moment = self._process.word.read()
         sentence = f"The worker process {how} {self.doing()}."
         self._dead = True
+        self._borrowed.give_back_all()
         self._close()
         death = self._death(how, Failure(frames.Kind.WORKER_CRASHED, sentence), self._at(moment), moment)
         self._owner.on_death(self, death)

@@ -71,7 +71,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 "is over; start the agent again if the scheduler has a new state folder."
             )
         self._epoch = opened.epoch
-        opening = understood(opened, self._config.slots, self._config.max_result_bytes)
+        opening = understood(opened, self._config.processes, self._config.max_result_bytes)
         attachment = self._job(opening).attach(opened.lease)
         _take(request, attachment)
         return attachment

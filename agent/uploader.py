@@ -39,7 +39,7 @@ _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 2.0
 
 #: What somebody has to mend before results can be stored; so is a segment that ends although it has just begun.
-_FOR_SOMEONE = (errors.DiskFull, errors.DiskFailing, errors.OutputUnwritable)
+FOR_SOMEONE = (errors.DiskFull, errors.DiskFailing, errors.OutputUnwritable)
 
 log = structlog.get_logger()
 
@@ -230,7 +230,7 @@ class Uploader:
         if isinstance(cause, errors.Gap):
             self._segments += 1
             self._offset = 0
-        if isinstance(cause, _FOR_SOMEONE) or (isinstance(cause, errors.Gap) and backoff > _BACKOFF_FIRST):
+        if isinstance(cause, FOR_SOMEONE) or (isinstance(cause, errors.Gap) and backoff > _BACKOFF_FIRST):
             self._told_why = True
             self._held_up(str(cause))
         self._wake.clear()

@@ -2,9 +2,9 @@
 
     socket ──▶ queue ──read──▶ items ──run()──▶ result ──render──▶ frame ──▶ replies ──(joined up to 1 ms)──▶ socket
 
-Executed by the agent as `python -m batchmesh.agent.worker SOCKET_FD WORD_FD AGENT_PID`. It runs in the user's Python:
-CPython 3.9 syntax, standard library only. The names that the loop uses are bound here before the user's code can
-replace them.
+Executed by the agent as `python batchmesh-worker-….pyz SOCKET_FD WORD_FD AGENT_PID` (see zipapp). It runs in the user's
+Python: CPython 3.9 syntax, standard library only. The names that the loop uses are bound here before the user's code
+can replace them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from . import frames
+from batchmesh import azureml_names
+
+from . import asking, frames
 from .attempt import Attempt, Failed, MiniBatch, Recalled
 from .entry import EntryScript, ScriptFailed, failure_of, flush_output, log_beside
 from .replies import AgentGone, Replies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchmesh.rows.rendering import Renderer
 
 #: Below this a mini-batch is short (nanoseconds).
@@ -36,6 +41,8 @@ _SHORT_NS = 1_000_000
 #: So many short runs in a row make the next one likely to be short.
 _STEADY = 8
 _RECEIVE = 256 * 1024
+#: Milliseconds after which who waits for an answer looks whether another thread has received it.
+_LOOK_AGAIN_MS = 50
 #: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
 _HIGH_FD = 200
 _PR_SET_PDEATHSIG = 1
@@ -54,22 +61,52 @@ class Link:
         self._readable.register(fd, select.POLLIN)
         self._writable.register(fd, select.POLLOUT)
         self._inbox = frames.Inbox()
+        #: Held while bytes are cut into messages, never while one waits.
+        self._sorting = threading.Lock()
+        self._asking = threading.Lock()
+        self._messages: list[tuple[int, memoryview]] = []
+        self._answers: list[bytes] = []
 
     def receive(self) -> list[tuple[int, memoryview]]:
-        """Waits for at least one whole message. Errors: AgentGone."""
-        while True:
+        """Waits for at least one whole message, answers aside. Errors: AgentGone."""
+        while not self._messages:
+            if not self._take():
+                self._readable.poll()
+        with self._sorting:
+            messages, self._messages = self._messages, []
+        return messages
+
+    def exchange(self, ask: Callable[[], object]) -> bytes:
+        """Calls `ask`, which sends a question, and waits for its answer; what else comes is left to `receive`.
+
+        Any thread may call it; another one may be in `receive`. Errors: AgentGone.
+        """
+        readable = select.poll()
+        readable.register(self._socket, select.POLLIN)
+        with self._asking:
+            ask()
+            while not self._answers:
+                if not self._take():
+                    readable.poll(_LOOK_AGAIN_MS)
+            return self._answers.pop()
+
+    def _take(self) -> bool:
+        """Sorts what is there now into messages and answers; False if that is nothing."""
+        with self._sorting:
             try:
                 data = self._receive(_RECEIVE)
             except BlockingIOError:
-                self._readable.poll()
-                continue
+                return False
             except ConnectionError:
                 data = b""
             if not data:
                 raise AgentGone
-            messages = self._inbox.feed(data)
-            if messages:
-                return messages
+            for kind, body in self._inbox.feed(data):
+                if kind == frames.FETCHED:
+                    self._answers.append(bytes(body))
+                else:
+                    self._messages.append((kind, body))
+        return True
 
     def send(self, part: bytes) -> None:
         """Sends all of it, waiting for room. Errors: AgentGone."""
@@ -98,6 +135,7 @@ class Worker:
         self._script: EntryScript | None = None
         self._renderer: Renderer | None = None
         self._max_result_bytes = 0
+        asking.begin(self._exchange)
 
     def serve(self) -> int:
         """Runs until the agent says END (0), init() fails (1), or the agent is gone (raises AgentGone)."""
@@ -135,6 +173,8 @@ class Worker:
     def _set_up(self, fields: dict[str, Any]) -> bool:
         """Loads the script and calls init(); False when that failed, which the agent has then been told."""
         sys.argv[:] = fields["argv"]
+        os.environ["BATCHMESH_WORKING_FOLDER"] = os.getcwd()
+        azureml_names.serve(asking.ask)
         logging.basicConfig(
             level=fields["logging_level"],
             stream=sys.stderr,
@@ -152,15 +192,9 @@ class Worker:
         return True
 
     def _next_job(self, fields: dict[str, Any]) -> None:
-        from batchmesh.rows.rendering import counting_renderer, renderer_for
-
-        os.environ["AZUREML_RUN_ID"] = fields["job_id"]
+        os.environ.update(fields["variables"])
         self._max_result_bytes = fields["max_result_bytes"]
-        self._renderer = (
-            renderer_for(fields["append_row_file_name"], fields["dataframe_header"], fields["to_csv_json"])
-            if fields["append_row"]
-            else counting_renderer()
-        )
+        self._renderer = _renderer(fields)
 
     def _shut_down(self) -> None:
         if self._script is None:
@@ -208,10 +242,25 @@ class Worker:
         if self._short_runs < _STEADY or self._replies.due(ended_ns):
             self._flush()
 
+    def _exchange(self, question: bytes) -> bytes:
+        return self._link.exchange(lambda: self._replies.send(question))
+
     def _flush(self) -> None:
         if self._replies:
             self._word.say(self._sequence, frames.SENDING)
             self._replies.flush()
+
+
+def _renderer(fields: dict[str, Any]) -> Renderer:
+    """What makes rows of the job's results; where its library cannot be imported, each result fails and says so."""
+    from batchmesh.rows import rendering
+
+    if not fields["append_row"]:
+        return rendering.counting_renderer()
+    try:
+        return rendering.renderer_for(fields["append_row_file_name"], fields["dataframe_header"], fields["to_csv_json"])
+    except ImportError as error:
+        return rendering.unable_renderer(error)
 
 
 def main(arguments: list[str]) -> int:
@@ -261,7 +310,3 @@ def _set_up_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

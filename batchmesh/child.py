@@ -83,6 +83,9 @@ class Child:
     def terminate(self) -> None:
         self._process.terminate()
 
+    def kill(self) -> None:
+        self._process.kill()
+
     async def ended_by(self, deadline: float) -> bool:
         """Whether it ended in time; it is killed if not."""
         while self.poll() is None:

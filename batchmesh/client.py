@@ -10,49 +10,34 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
 from batchmesh import job as values
-from batchmesh.address import check_address
-from batchmesh.calls import CHANNEL_OPTIONS, PIECE, UNARY_DEADLINE, is_transient, retried
-from batchmesh.errors import JobNotResumable, MeshUnreachable, NoJob, SpecRefused
+from batchmesh.belongings import sent
+from batchmesh.calls import is_transient
+from batchmesh.connection import Connection
+from batchmesh.errors import JobNotResumable, MeshUnreachable, NoJob
+from batchmesh.messages import job_of, node_of, spec_to_proto
 from batchmesh.script import check_script
 from batchmesh.source import Source, pack
 from batchmesh.status import from_rpc_error
 from batchmesh.submission import Path, Settings, Submission
-from batchmesh.v1 import (
-    job_pb2,
-    scheduler_pb2,
-    scheduler_pb2_grpc,
-    storage_pb2,
-    storage_pb2_grpc,
-)
+from batchmesh.v1 import scheduler_pb2, storage_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
-    from google.protobuf.message import Message
-    from google.protobuf.timestamp_pb2 import Timestamp
-
+    from batchmesh.catalog import Catalog
+    from batchmesh.compute import ComputeTargets
     from batchmesh.errors import BatchmeshError
     from batchmesh.home import Membership
-    from batchmesh.source import Archive
 
-    _Judge = Callable[[BatchmeshError], Any]
-
-#: Seconds for which a call is made again while nobody answers: of a mesh that has never answered, and of one that has,
-#: or is known to stand, whose scheduler is probably being started again.
-FIRST_PATIENCE, PATIENCE = 5.0, 30.0
 #: Seconds that one WatchJob stream lives; then it is opened anew, so that a silent one is noticed.
 _STREAM_SECONDS = 60.0
-#: Seconds for the bytes of one artifact, output or log.
-_TRANSFER_SECONDS = 3600.0
 
 
 class Client:
@@ -72,10 +57,7 @@ class Client:
 
             membership = Membership(Home.find(home))
             membership.begin()
-        self._address = check_address(address) if address is not None else None
-        self._membership = membership
-        self._channels: list[grpc.Channel] = []
-        self._patience = FIRST_PATIENCE if membership is None else PATIENCE
+        self._connection = Connection(address, membership)
 
     def __enter__(self) -> Self:
         return self
@@ -85,19 +67,26 @@ class Client:
 
     def close(self) -> None:
         """Leaves the mesh; calls that are open end."""
-        for channel in self._channels:
-            channel.close()
-        self._channels.clear()
-        if self._membership is not None:
-            self._membership.leave()
+        self._connection.close()
 
-    @cached_property
+    @property
     def address(self) -> str:
         """Where the scheduler is called: host:port or unix:path. Waits for the home's mesh to be ready."""
-        if self._address is not None:
-            return self._address
-        assert self._membership is not None, "there is an address or a membership"
-        return self._membership.scheduler()
+        return self._connection.address
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The datasets, models, environments and datastores of each workspace."""
+        from batchmesh.catalog import Catalog
+
+        return Catalog(self._connection)
+
+    @cached_property
+    def compute_targets(self) -> ComputeTargets:
+        """Nodes under a name: made, looked at, deleted."""
+        from batchmesh.compute import ComputeTargets
+
+        return ComputeTargets(self._connection)
 
     # Jobs
 
@@ -120,24 +109,50 @@ class Client:
 
     def send(self, submission: Submission, *, job_id: str | None = None, attended: bool = False) -> values.Job:
         """Submits what has been prepared. Errors: as `submit`."""
+        request = self._request(job_id or new_job_id(), submission, attended)
+        return job_of(self._connection.call(self._connection.scheduler.SubmitJob, request).job)
+
+    def submit_many(self, jobs: Sequence[tuple[str, Submission]], *, attended: bool = False) -> tuple[values.Job, ...]:
+        """Submits up to 100 jobs, each under its id: either all are accepted or none. They may come after one another.
+        Safe to repeat.
+
+        Errors: as `submit`, naming the job; SpecRefused for jobs in a circle.
+        """
+        request = scheduler_pb2.SubmitJobsRequest(jobs=[self._request(job_id, each, attended) for job_id, each in jobs])
+        return tuple(map(job_of, self._connection.call(self._connection.scheduler.SubmitJobs, request).jobs))
+
+    def _request(self, job_id: str, submission: Submission, attended: bool) -> scheduler_pb2.SubmitJobRequest:
+        """With the source, and what goes with the job, in storage."""
         with pack(submission.source) as archive:
-            spec = _spec_to_proto(dataclasses.replace(submission.spec, source_digest=archive.digest))
-            self._upload(archive)
-        request = scheduler_pb2.SubmitJobRequest(job_id=job_id or new_job_id(), spec=spec, attended=attended)
-        return _job(self._call(self._scheduler.SubmitJob, request).job)
+            spec = dataclasses.replace(self._resolved(submission.spec), source_digest=archive.digest)
+            self._connection.upload(archive)
+        if submission.belongings.any:
+            spec = sent(spec, submission.belongings, self.catalog, self._connection)
+        return scheduler_pb2.SubmitJobRequest(job_id=job_id, spec=spec_to_proto(spec), attended=attended)
+
+    def _resolved(self, spec: values.JobSpec) -> values.JobSpec:
+        """With what its datasets stand for."""
+        if not any(each.startswith("dataset:") for each in spec.inputs):
+            return spec
+        from batchmesh.named_inputs import resolved
+
+        return resolved(spec, self.catalog)
 
     def get(self, job_id: str) -> values.Job:
         """The job as it stands. Errors: NoJob."""
-        return _job(self._call(self._scheduler.GetJob, scheduler_pb2.GetJobRequest(job_id=job_id)).job)
+        return job_of(
+            self._connection.call(self._connection.scheduler.GetJob, scheduler_pb2.GetJobRequest(job_id=job_id)).job
+        )
 
-    def list(self) -> Iterator[values.Job]:
-        """All jobs, the newest first, without the environment variables and arguments of their specs."""
-        token = ""
+    def list(self, *, workspace: str = "", pipeline_run: str = "", experiment: str = "") -> Iterator[values.Job]:
+        """All jobs, or those with these labels, the newest first, without the environment variables and arguments of
+        their specs."""
+        request = scheduler_pb2.ListJobsRequest(workspace=workspace, pipeline_run=pipeline_run, experiment=experiment)
         while True:
-            page = self._call(self._scheduler.ListJobs, scheduler_pb2.ListJobsRequest(page_token=token))
-            yield from map(_job, page.jobs)
-            token = page.next_page_token
-            if not token:
+            page = self._connection.call(self._connection.scheduler.ListJobs, request)
+            yield from map(job_of, page.jobs)
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
 
     def watch(self, job_id: str, *, patience: float = 60.0) -> Iterator[values.Job]:
@@ -149,30 +164,34 @@ class Client:
         answered = time.monotonic()
         pause = 0.05
         while True:
-            call = self._scheduler.WatchJob(
+            call = self._connection.scheduler.WatchJob(
                 scheduler_pb2.WatchJobRequest(job_id=job_id), timeout=min(patience, _STREAM_SECONDS)
             )
             try:
                 for response in call:
                     answered, pause = time.monotonic(), 0.05
-                    job = _job(response.job)
+                    job = job_of(response.job)
                     yield job
                     if job.state.is_final:
                         return
             except grpc.RpcError as error:
-                self._check_mesh_stands()
+                self._connection.check_mesh_stands()
                 if not is_transient(error) or time.monotonic() - answered > patience:
-                    raise from_rpc_error(error, self._name) from None
+                    raise from_rpc_error(error, self._connection.name) from None
             finally:
                 call.cancel()
             if time.monotonic() - answered > patience:
-                raise MeshUnreachable(f"{self._name} did not tell of {job_id} for {patience:.0f} seconds.")
+                raise MeshUnreachable(f"{self._connection.name} did not tell of {job_id} for {patience:.0f} seconds.")
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
     def cancel(self, job_id: str) -> values.Job:
         """Asks a job to end; `watch` tells when it has. Errors: NoJob, JobCommitting, JobEnded."""
-        return _job(self._call(self._scheduler.CancelJob, scheduler_pb2.CancelJobRequest(job_id=job_id)).job)
+        return job_of(
+            self._connection.call(
+                self._connection.scheduler.CancelJob, scheduler_pb2.CancelJobRequest(job_id=job_id)
+            ).job
+        )
 
     def resume(
         self,
@@ -203,12 +222,12 @@ class Client:
         def heard_before(refused: BatchmeshError) -> Any:
             if not isinstance(refused, JobNotResumable):
                 raise refused
-            found = self._call(self._scheduler.GetJob, scheduler_pb2.GetJobRequest(job_id=job_id))
-            if _job(found.job).state.is_final:
+            found = self._connection.call(self._connection.scheduler.GetJob, scheduler_pb2.GetJobRequest(job_id=job_id))
+            if job_of(found.job).state.is_final:
                 raise refused
             return found
 
-        return _job(self._call(self._scheduler.ResumeJob, request, heard_before).job)
+        return job_of(self._connection.call(self._connection.scheduler.ResumeJob, request, heard_before).job)
 
     def delete(self, job_id: str) -> None:
         """Forgets a job that has ended, with its segments and logs; its output stays. Errors: NoJob, JobNotEnded."""
@@ -217,205 +236,56 @@ class Client:
             if not isinstance(refused, NoJob):
                 raise refused
 
-        self._call(self._scheduler.DeleteJob, scheduler_pb2.DeleteJobRequest(job_id=job_id), heard_before)
+        self._connection.call(
+            self._connection.scheduler.DeleteJob, scheduler_pb2.DeleteJobRequest(job_id=job_id), heard_before
+        )
 
     # The mesh
 
     def nodes(self) -> tuple[values.Node, ...]:
         """The nodes that the scheduler knows, lost ones too."""
-        return tuple(map(_node, self._call(self._scheduler.ListNodes, scheduler_pb2.ListNodesRequest()).nodes))
+        return tuple(
+            map(
+                node_of,
+                self._connection.call(self._connection.scheduler.ListNodes, scheduler_pb2.ListNodesRequest()).nodes,
+            )
+        )
 
     def mesh(self) -> values.Mesh:
         """What mesh this is."""
-        found = self._call(self._scheduler.GetMesh, scheduler_pb2.GetMeshRequest())
+        found = self._connection.call(self._connection.scheduler.GetMesh, scheduler_pb2.GetMeshRequest())
         return values.Mesh(found.version, found.storage_address, found.embedded)
 
     # Bytes
 
     def read_output(self, job_id: str) -> Iterator[bytes]:
         """The append_row file of a job that succeeded, in pieces of up to 1 MiB or so. Errors: NoOutput."""
-        return self._pieces(self._storage.ReadOutput, storage_pb2.ReadOutputRequest(job_id=job_id))
+        request = storage_pb2.ReadOutputRequest(job_id=job_id)
+        return (page.data for page in self._connection.pages(self._connection.storage.ReadOutput, request))
 
     def logs(self, job_id: str) -> tuple[values.LogFile, ...]:
         """The logs that there are of a job; none if there is no such job."""
-        found = self._call(self._storage.ListLogs, storage_pb2.ListLogsRequest(job_id=job_id))
+        found = self._connection.call(self._connection.storage.ListLogs, storage_pb2.ListLogsRequest(job_id=job_id))
         return tuple(values.LogFile(each.name, each.size) for each in found.logs)
 
     def read_log(self, job_id: str, name: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of one log from `offset` on, in pieces. Errors: NoLog."""
         request = storage_pb2.ReadLogRequest(job_id=job_id, name=name, offset=offset)
-        return self._pieces(self._storage.ReadLog, request)
+        return (page.data for page in self._connection.pages(self._connection.storage.ReadLog, request))
+
+    def read_artifact(self, digest: str) -> Iterator[bytes]:
+        """What storage keeps under that SHA-256 (hex), in pieces. Errors: NoArtifact."""
+        request = storage_pb2.ReadArtifactRequest(digest=digest)
+        return (page.data for page in self._connection.pages(self._connection.storage.ReadArtifact, request))
 
     def _send_source(self, job_id: str, folder: Path) -> str:
         """The digest of another source for that job, which storage has then."""
         entry = check_script(self.get(job_id).spec.entry_script, folder)
         with pack(Source(entry.root, entry.name)) as archive:
-            self._upload(archive)
+            self._connection.upload(archive)
             return archive.digest
-
-    def _upload(self, archive: Archive) -> None:
-        found = self._call(self._storage.FindArtifacts, storage_pb2.FindArtifactsRequest(digest=[archive.digest]))
-        if archive.digest not in found.digest:
-            self._retried(lambda: self._storage.WriteArtifact(_artifact_pieces(archive), timeout=_TRANSFER_SECONDS))
-
-    # Calls
-
-    @cached_property
-    def _scheduler(self) -> scheduler_pb2_grpc.SchedulerServiceStub:
-        return scheduler_pb2_grpc.SchedulerServiceStub(self._open(self.address))
-
-    @cached_property
-    def _storage(self) -> storage_pb2_grpc.StorageServiceStub:
-        return storage_pb2_grpc.StorageServiceStub(self._open(self.mesh().storage_address))
-
-    @property
-    def _name(self) -> str:
-        return f"The mesh at {self.address}"
-
-    def _open(self, address: str) -> grpc.Channel:
-        channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._channels.append(channel)
-        return channel
-
-    def _call(self, method: Callable[..., Any], request: Message, heard_before: _Judge | None = None) -> Any:
-        return self._retried(lambda: method(request, timeout=UNARY_DEADLINE), heard_before)
-
-    def _retried(self, call: Callable[[], Any], heard_before: _Judge | None = None) -> Any:
-        """The answer of a call that is made again when it was not answered.
-
-        `heard_before` is asked when a call that had been made before is refused: the first one may have been heard, and
-        its answer lost. It returns what to answer, or raises. An embedded mesh that has ended is not waited for.
-        """
-        unanswered = 0
-
-        def attempt() -> Any:
-            nonlocal unanswered
-            try:
-                return call()
-            except grpc.RpcError as error:
-                self._check_mesh_stands()
-                unanswered += is_transient(error)
-                raise
-
-        try:
-            answer = retried(self._patience)(attempt)()
-        except grpc.RpcError as error:
-            refused = from_rpc_error(error, self._name)
-            if not unanswered or heard_before is None:
-                raise refused from None
-            answer = heard_before(refused)
-        self._patience = PATIENCE
-        return answer
-
-    def _pieces(self, method: Callable[..., Any], request: Message) -> Iterator[bytes]:
-        try:
-            for response in method(request, timeout=_TRANSFER_SECONDS):
-                yield response.data
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._name) from None
-
-    def _check_mesh_stands(self) -> None:
-        if self._membership is not None:
-            self._membership.check()
 
 
 def new_job_id() -> str:
     """An id for a job, made by its client so that submitting again is safe: job- and ten hex digits."""
     return f"job-{secrets.token_hex(5)}"
-
-
-def _artifact_pieces(archive: Archive) -> Iterator[storage_pb2.WriteArtifactRequest]:
-    archive.tar.seek(0)
-    yield storage_pb2.WriteArtifactRequest(digest=archive.digest, data=archive.tar.read(PIECE))
-    while data := archive.tar.read(PIECE):
-        yield storage_pb2.WriteArtifactRequest(data=data)
-
-
-def _spec_to_proto(spec: values.JobSpec) -> job_pb2.JobSpec:
-    fields = {each.name: getattr(spec, each.name) for each in dataclasses.fields(spec)}
-    kind = f"INPUT_KIND_{fields.pop('input_kind') or 'unspecified'}".upper()
-    action = f"OUTPUT_ACTION_{fields.pop('output_action') or 'unspecified'}".upper()
-    proto = job_pb2.JobSpec(input_kind=job_pb2.InputKind.Value(kind), output_action=job_pb2.OutputAction.Value(action))
-    for name, value in fields.items():
-        if value is not None:
-            _set(proto, name, value)
-    return proto
-
-
-def _set(proto: job_pb2.JobSpec, name: str, value: Any) -> None:
-    try:
-        proto.MergeFrom(job_pb2.JobSpec(**{name: value}))
-    except (TypeError, ValueError):
-        sentence = f"{name} cannot be {value!r}: that is of the wrong type, or out of its range."
-        raise SpecRefused(sentence, {name: sentence}) from None
-
-
-def _spec(proto: job_pb2.JobSpec) -> values.JobSpec:
-    fields = {each.name: _plain(proto, each.name) for each in dataclasses.fields(values.JobSpec)}
-    fields["input_kind"] = _enum(job_pb2.InputKind, proto.input_kind, "INPUT_KIND_").lower()
-    fields["output_action"] = _enum(job_pb2.OutputAction, proto.output_action, "OUTPUT_ACTION_").lower()
-    for name in ("input_kind", "output_action"):
-        fields[name] = "" if fields[name] == "unspecified" else fields[name]
-    return values.JobSpec(**fields)
-
-
-def _plain(proto: job_pb2.JobSpec, name: str) -> Any:
-    """A field as a plain value: tuples for lists, dicts for maps, None for an optional one that is absent."""
-    field = proto.DESCRIPTOR.fields_by_name[name]
-    value = getattr(proto, name)
-    if name in ("environment_variables", "csv_types"):
-        return dict(value)
-    if name in ("arguments", "inputs"):
-        return tuple(value)
-    return None if field.has_presence and not proto.HasField(name) else value  # type: ignore[arg-type]
-
-
-def _job(proto: job_pb2.Job) -> values.Job:
-    return values.Job(
-        job_id=proto.job_id,
-        spec=_spec(proto.spec),
-        state=values.JobState(_enum(job_pb2.Job.State, proto.state, "STATE_")),
-        waiting_for=proto.waiting_for,
-        error=_failure(proto.error) if proto.HasField("error") else None,
-        first_failure=_failure(proto.first_failure) if proto.HasField("first_failure") else None,
-        progress=_progress(proto.progress),
-        submitted=_time(proto.submitted),
-        started=_time(proto.started),
-        ended=_time(proto.ended),
-        output_path=proto.output_path,
-        report_path=proto.report_path,
-        version=proto.version,
-    )
-
-
-def _progress(proto: job_pb2.Progress) -> values.Progress:
-    return values.Progress(**{each.name: getattr(proto, each.name) for each in dataclasses.fields(values.Progress)})
-
-
-def _failure(proto: job_pb2.Failure) -> values.Failure:
-    return values.Failure(_enum(job_pb2.Failure.Kind, proto.kind, "KIND_"), proto.message, proto.traceback)
-
-
-def _node(proto: scheduler_pb2.Node) -> values.Node:
-    return values.Node(
-        node_id=proto.node_id,
-        address=proto.address,
-        slots=proto.slots,
-        workers=proto.workers,
-        state=values.NodeState(_enum(scheduler_pb2.Node.State, proto.state, "STATE_")),
-        joined=_time(proto.joined),
-        last_heartbeat=_time(proto.last_heartbeat),
-        job_ids=tuple(proto.job_ids),
-    )
-
-
-def _enum(kind: Any, number: int, prefix: str) -> str:
-    """The name of an enum's value without its prefix; UNSPECIFIED for one that a newer mesh knows and we do not."""
-    try:
-        return str(kind.Name(number)).removeprefix(prefix)
-    except ValueError:
-        return "UNSPECIFIED"
-
-
-def _time(proto: Timestamp) -> datetime | None:
-    return proto.ToDatetime(tzinfo=UTC) if proto.seconds or proto.nanos else None

@@ -92,7 +92,36 @@ class NoLog(Refused):
 
 
 class BadName(Refused):
-    """A segment, log or node name has characters it may not have."""
+    """A name of a segment, log, node, workspace, catalog entry or compute target has characters it may not have."""
+
+
+class BadEntry(Refused):
+    """What a catalog entry says of itself cannot be: a path that is not absolute, a datastore of a kind that is not
+    served, credentials that do not open it."""
+
+
+class NoEntry(Refused):
+    """The workspace has no datastore, dataset, model or environment of that name and version."""
+
+
+class EntryExists(Refused):
+    """The workspace has another entry of that name."""
+
+
+class PathTaken(Refused):
+    """A file is to be written to a datastore where there is one, and overwrite was not given."""
+
+
+class NoComputeTarget(Refused):
+    """There is no compute target of that name."""
+
+
+class NoSupervisor(Refused):
+    """Nobody on this mesh can start agents: no supervisor of a host watches its demand."""
+
+
+class DatastoreFailed(BatchmeshError):
+    """A datastore could not be read or written: it does not answer, or lacks the permission."""
 
 
 class BadPageToken(Refused):

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """Where a job stands. The first four go on; the last four are final."""
+    """Where a job stands. The first five go on; the last four are final."""
 
     UNSPECIFIED = "UNSPECIFIED"
+    WAITING = "WAITING"
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     COMMITTING = "COMMITTING"
@@ -78,6 +79,39 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonEnvironment:
+    """The Python that the entry script runs in: a virtual environment with these requirements, or an interpreter."""
+
+    name: str = ""
+    #: Lines of a requirements.txt.
+    requirements: tuple[str, ...] = ()
+    #: Absolute path of the interpreter on each node; empty: the agent's own.
+    interpreter_path: str = ""
+    #: Nothing is installed: the interpreter is used as it is.
+    user_managed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobModel:
+    """A model as a job uses it: resolved to its artifact. `file` is empty for a folder."""
+
+    name: str
+    version: int
+    digest: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SideInput:
+    """What is on each node before its first mini-batch: an artifact (`digest`, `file`), or a datastore `reference`."""
+
+    name: str
+    digest: str = ""
+    file: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """Everything a job is. None, and empty text, take the mesh's default; see `Settings` for what each one means."""
 
@@ -111,6 +145,19 @@ class JobSpec:
     logging_level: str = ""
     isolate_failures: bool | None = None
     backup_attempts: bool | None = None
+    #: Namespace of the datastores that it names; empty is "default".
+    workspace: str = ""
+    environment: PythonEnvironment | None = None
+    models: tuple[JobModel, ...] = ()
+    side_inputs: tuple[SideInput, ...] = ()
+    #: Only its nodes serve the job; empty: all.
+    compute_target: str = ""
+    allow_reuse: bool = False
+    #: Ids of jobs that have to succeed before this one is planned.
+    after: tuple[str, ...] = ()
+    pipeline_run: str = ""
+    experiment: str = ""
+    step_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +183,9 @@ class Job:
     report_path: str
     #: Grows with each change of this job.
     version: int
+    #: With allow_reuse: the job whose output this one has taken, or in one line why it ran all the same.
+    reused_from: str = ""
+    not_reused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +200,7 @@ class Node:
     joined: datetime | None
     last_heartbeat: datetime | None
     job_ids: tuple[str, ...]
+    compute_target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

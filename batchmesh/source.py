@@ -8,27 +8,24 @@ The archive is deterministic: the same files give the same digest on any host, s
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-import stat
-import tarfile
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from batchmesh.archive import packed
 from batchmesh.errors import ScriptRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from batchmesh.archive import Archive
+
 #: Bytes of all files together. More, and each node copies what is probably data.
 MAX_BYTES = 300 * 2**20
 #: Files. More, and unpacking takes longer than the job.
 MAX_FILES = 20_000
-#: Bytes kept in memory before the archive goes to a temporary file.
-_IN_MEMORY = 8 * 2**20
 
 
 class SourceRefused(ScriptRefused):
@@ -42,15 +39,6 @@ class Source:
     root: Path
     entry_script: str
     leave_out: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A packed source. `tar` stands at its begin and is gone when the `pack` block ends."""
-
-    digest: str
-    size: int
-    tar: IO[bytes]
 
 
 def paths_inside(root: Path, inputs: Iterable[str], output: str) -> frozenset[str]:
@@ -92,17 +80,8 @@ def pack(source: Source) -> Iterator[Archive]:
     Errors: SourceRefused.
     """
     files = files_of(source)
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-        with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for name, path in files:
-                _add(tar, name, path)
-        size = spool.tell()
-        spool.seek(0)
-        sha256 = hashlib.sha256()
-        while piece := spool.read(2**20):
-            sha256.update(piece)
-        spool.seek(0)
-        yield Archive(sha256.hexdigest(), size, spool)
+    with packed(files, SourceRefused) as archive:
+        yield archive
 
 
 def _walk(source: Source, folder: Path, prefix: str, above: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -131,15 +110,3 @@ def _check_limits(root: Path, files: int, size: int) -> None:
         f"(the limit is {MAX_BYTES // 2**20} MB in {MAX_FILES:,} files); name the folder with the code with "
         "--source-directory, or put the script in a folder of its own."
     )
-
-
-def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            entry = tarfile.TarInfo(name)
-            entry.size = found.st_size
-            entry.mode = stat.S_IMODE(found.st_mode)
-            tar.addfile(entry, file)
-    except OSError as error:
-        raise SourceRefused(f"Cannot read {path}: {error.strerror or 'it shrank while it was read'}.") from None

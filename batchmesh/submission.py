@@ -6,10 +6,11 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
+from batchmesh.belongings import Belongings, models_of, side_inputs_of
 from batchmesh.errors import SpecRefused
-from batchmesh.job import JobSpec
+from batchmesh.job import JobSpec, PythonEnvironment
 from batchmesh.script import check_script, split_arguments
 from batchmesh.source import Source, paths_inside
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
+    from batchmesh.job import JobModel, SideInput
+
 Path = str | os.PathLike[str]
+_NOTHING = Belongings()
 
 
 class Settings(TypedDict, total=False):
@@ -70,6 +74,25 @@ class Settings(TypedDict, total=False):
     isolate_failures: bool | None
     #: Run what takes far longer than the others a second time; with more than one node, not for summary_only.
     backup_attempts: bool | None
+    #: Namespace of what the job names; "default".
+    workspace: str | None
+    #: A file of requirements, or what the workers' Python is; the agents' own Python.
+    environment: Path | PythonEnvironment | None
+    #: Models in AZUREML_MODEL_DIR of the workers; as text NAME, NAME:VERSION, or NAME=PATH, which is registered first.
+    models: Sequence[JobModel | str]
+    #: What is on each node before its first mini-batch, by name a path of this host or datastore://NAME/PATH; {NAME} in
+    #: the arguments becomes its local path.
+    side_inputs: Sequence[SideInput] | Mapping[str, Path]
+    #: Only the nodes of that compute target serve the job; all.
+    compute_target: str | None
+    #: Take the output of an earlier job that was the same, if no item of it failed; False.
+    allow_reuse: bool
+    #: Ids of jobs that have to succeed before this one is planned.
+    after: Sequence[str]
+    #: Labels: the run of a pipeline, its experiment, the name of the step.
+    pipeline_run: str | None
+    experiment: str | None
+    step_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +101,14 @@ class Submission:
 
     spec: JobSpec
     source: Source
+    #: What of it the mesh does not have yet.
+    belongings: Belongings = _NOTHING
 
     @classmethod
     def prepare(
         cls, script: Path, inputs: Path | Sequence[Path], output: Path, **settings: Unpack[Settings]
     ) -> Submission:
-        """Paths without a scheme become absolute here.
+        """Paths without a scheme become absolute here. An input may be dataset:NAME[:VERSION].
 
         Errors: ScriptRefused, SpecRefused.
         """
@@ -92,21 +117,29 @@ class Submission:
         source_directory = settings.get("source_directory")
         entry = check_script(script, source_directory)
         paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-        absolute = tuple(_absolute(path) for path in paths)
+        absolute = tuple(path if _names_dataset(path) else _absolute(path) for path in paths)
         target = _absolute(output)
         left_out = paths_inside(entry.root, absolute, target) if source_directory is None else frozenset()
+        models, wanted = models_of(settings.get("models") or ())
+        side_inputs, local = side_inputs_of(settings.get("side_inputs") or ())
         spec = JobSpec(
             entry_script=entry.name,
             inputs=absolute,
             output=target,
             dataframe_to_csv_json=entry.dataframe_to_csv_json,
+            models=models,
+            side_inputs=side_inputs,
             **_fields_of_spec(given),
         )
-        return cls(spec, Source(entry.root, entry.name, left_out))
+        return cls(spec, Source(entry.root, entry.name, left_out), Belongings(wanted, local))
+
+
+#: Settings that are dealt with before.
+_HERE = ("source_directory", "models", "side_inputs")
 
 
 def _fields_of_spec(given: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in given.items() if name != "source_directory"}
+    fields = {name: value for name, value in given.items() if name not in _HERE}
     arguments, from_flags = split_arguments(tuple(fields.pop("arguments", ())))
     for name, value in from_flags.items():
         if fields.get(name, value) != value:
@@ -120,7 +153,23 @@ def _fields_of_spec(given: dict[str, Any]) -> dict[str, Any]:
         fields["output_action"] = _one_of("output_action", fields["output_action"], ("append_row", "summary_only"))
     if "mini_batch_size" in fields:
         fields["mini_batch_size"] = str(fields["mini_batch_size"])
+    if "after" in fields:
+        fields["after"] = tuple(fields["after"])
+    if "environment" in fields and not isinstance(fields["environment"], PythonEnvironment):
+        fields["environment"] = _from_requirements(fields["environment"])
     return fields
+
+
+def _from_requirements(path: Path) -> PythonEnvironment:
+    """The environment that a requirements.txt describes. Errors: SpecRefused."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        sentence = f"The file of requirements {path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise SpecRefused(sentence, {"environment": sentence}) from None
+    wanted = tuple(line for line in lines if line and not line.startswith("#"))
+    return PythonEnvironment(name=os.path.basename(path), requirements=wanted)
 
 
 def _check_known(given: dict[str, Any]) -> None:
@@ -140,6 +189,11 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return folded
 
 
+def _names_dataset(path: Path) -> TypeGuard[str]:
+    """What is resolved once there is a mesh; a file of such a name is called ./dataset:…"""
+    return isinstance(path, str) and path.startswith("dataset:")
+
+
 def _absolute(path: Path) -> str:
     text = os.fspath(path)
     try:
@@ -147,6 +201,8 @@ def _absolute(path: Path) -> str:
     except UnicodeEncodeError:
         shown = text.encode("utf-8", "backslashreplace").decode()
         raise SpecRefused(f"The path {shown} is not UTF-8; name the folder that it lies in.") from None
+    if text.startswith("datastore:/") and "://" not in text:
+        raise SpecRefused(f"'{text}' has lost a '/', as a pathlib.Path does; give datastore://NAME/PATH as text.")
     return text if "://" in text else os.path.abspath(text)
 
 

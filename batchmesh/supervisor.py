@@ -2,7 +2,8 @@
 
     clients ══open connections══▶ control socket ┐
                                                  supervisor ──starts, ends──▶ storage, scheduler, agents
-    home/lock ◀──held for its whole life─────────┘      ▲──────what they say, into home/log, bounded──┘
+    home/lock ◀──held for its whole life─────────┘ ▲    ▲──────what they say, into home/log, bounded──┘
+                                                   └──demand socket: the agents of compute targets (crew)
 
 An embedded mesh ends when the last client's connection has closed; a standing one (`batchmesh up`) when it is told to.
 A service that ends though nobody asked it to is started again at its address, and the mesh ends only when one does so
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from batchmesh.child import Child
+from batchmesh.crew import DRAIN_SECONDS, LINE_BYTES, Crew
 from batchmesh.deaths import Deaths
 from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
 from batchmesh.home import Home
@@ -71,6 +73,7 @@ class Supervisor:
         self._restarts: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._ready = asyncio.Event()
+        self._crew = Crew(self._start_member, lambda number: f"unix:{self._folder / f'crew-{number}'}", self._ready)
         self._over = asyncio.Event()
         self._reason = ""
         self._failed: BatchmeshError | None = None
@@ -90,6 +93,7 @@ class Supervisor:
         starting = asyncio.create_task(self._start_services())
         try:
             control = await asyncio.start_unix_server(self._serve_client, str(self._folder / "control"))
+            demand = await asyncio.start_unix_server(self._crew.serve, self._demand_socket, limit=LINE_BYTES)
             self._write_mesh()
             if first_client is not None:
                 streams = await asyncio.open_unix_connection(sock=first_client)
@@ -97,6 +101,7 @@ class Supervisor:
             await self._start_up(starting)
             await self._over.wait()
             control.close()
+            demand.close()
         finally:
             starting.cancel()
             await self._end()
@@ -142,7 +147,7 @@ class Supervisor:
         scheduler = self._start(
             "scheduler",
             *("--listen", self._listen("scheduler"), "--storage", await storage.address()),
-            *("--state", str(state / "state")),
+            *("--state", str(state / "state"), "--supervisor", self._demand_socket),
             *(("--embedded",) if plan.embedded else ()),
         )
         address = await scheduler.address()
@@ -150,6 +155,10 @@ class Supervisor:
         for service in (storage, scheduler, *(() if plan.embedded else agents)):
             await asyncio.shield(service.ready)
         self._scheduler = address
+
+    @property
+    def _demand_socket(self) -> str:
+        return str(self._folder / "demand")
 
     def _start_agent(self, number: int, scheduler: str) -> Child:
         name = f"agent-{number}"
@@ -160,6 +169,16 @@ class Supervisor:
             *(("--slots", str(self._plan.slots)) if self._plan.slots else ()),
             *("--drain-timeout", "0" if self._plan.embedded else "2"),
         )
+
+    def _start_member(self, number: int, target: str, slots: int) -> Child:
+        """An agent of the crew. Names are by number: folders and logs are as many as there ever were at once."""
+        arguments = (
+            *("--scheduler", self._scheduler, "--listen", f"unix:{self._folder / f'crew-{number}'}"),
+            *("--work", str(self._plan.home.path / f"crew-{number}"), "--compute-target", target),
+            *(("--slots", str(slots)) if slots else ()),
+            *("--drain-timeout", f"{DRAIN_SECONDS:g}"),
+        )
+        return Child(f"agent-crew-{number}", arguments, self._plan.home.log_folder)
 
     def _listen(self, name: str) -> str:
         if self._plan.embedded:
@@ -203,7 +222,8 @@ class Supervisor:
         for service in list(self._services):
             if service.poll() is not None and not self._over.is_set():
                 self._bury(service)
-        _reap_orphans({service.pid for service in self._services})
+        self._crew.notice_deaths()
+        _reap_orphans({service.pid for service in self._services} | self._crew.pids)
 
     def _bury(self, service: Child) -> None:
         """Has a service that died started again, unless the mesh was not ready yet or it dies again and again."""
@@ -258,6 +278,7 @@ class Supervisor:
         begin = time.monotonic()
         for restart in self._restarts:
             restart.cancel()
+        self._services += self._crew.leave()
         for group, seconds in END_SECONDS.items():
             services = [each for each in self._services if each.name.startswith(group)]
             for service in services:

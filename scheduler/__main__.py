@@ -13,16 +13,21 @@ import structlog
 from batchmesh import lifetime, log
 from batchmesh.address import check_address, check_free, check_listen, with_port
 from batchmesh.amount import in_bytes
+from batchmesh.datastores.cache import Cache
 from batchmesh.errors import BatchmeshError
 from batchmesh.serving import new_server, set_serving
 from batchmesh.v1 import scheduler_pb2_grpc
 
+from .anteroom import Anteroom
+from .compute import ComputeTargets
 from .config import Config
+from .datastores import Datastores
 from .dispatcher import Dispatcher
 from .housekeeping import Housekeeping
 from .machine import Machine
 from .publisher import Publisher
 from .recovery import recover
+from .reusing import Reusing
 from .service import SchedulerService
 from .store import Store
 
@@ -36,6 +41,7 @@ def parse(arguments: list[str]) -> Config:
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder of its database")
     parser.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--restarted", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--supervisor", default="", help=argparse.SUPPRESS)
     parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
     parser.add_argument(
         "--lease", type=float, default=15.0, metavar="S", help="seconds after which a silent node is lost"
@@ -46,6 +52,9 @@ def parse(arguments: list[str]) -> Config:
     )
     parser.add_argument(
         "--keep-bytes", type=in_bytes, default="64GB", metavar="SIZE", help="what storage keeps of ended jobs [64GB]"
+    )
+    parser.add_argument(
+        "--table-cache", type=in_bytes, default="10GB", metavar="SIZE", help="remote tables kept to be split [10GB]"
     )
     parser.add_argument("--housekeeping", type=float, default=3600.0, help=argparse.SUPPRESS)
     parser.add_argument("--durable-delay", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -59,11 +68,13 @@ def parse(arguments: list[str]) -> Config:
         state=given.state,
         embedded=given.embedded,
         restarted=given.restarted,
+        supervisor=given.supervisor,
         insecure=given.insecure,
         lease=given.lease,
         heartbeat_interval=given.heartbeat,
         keep_days=given.keep_days,
         keep_bytes=given.keep_bytes,
+        table_cache_bytes=given.table_cache,
         housekeeping_interval=given.housekeeping,
         durable_delay=given.durable_delay,
         ready_fd=given.ready_fd,
@@ -76,9 +87,13 @@ async def serve(config: Config, store: Store) -> int:
     """Serves until asked to end, or until a mistake of ours that only another start mends; returns the exit status."""
     start = store.begin()
     publisher = Publisher(config.storage, store)
-    dispatcher = Dispatcher(config, Machine(start.number, config.lease), store, publisher, start.stamp)
+    tables = Cache(config.state / "tables", config.table_cache_bytes)
+    datastores = Datastores(publisher, tables, config.commit_patience)
+    dispatcher = Dispatcher(config, Machine(start.number, config.lease), store, publisher, start.stamp, datastores)
     housekeeping = Housekeeping(config, store, publisher, dispatcher.active)
-    service = SchedulerService(config, store, dispatcher, publisher, housekeeping)
+    targets = ComputeTargets(store, dispatcher, config.supervisor)
+    anteroom = Anteroom(store, dispatcher, publisher, Reusing(store, publisher, datastores))
+    service = SchedulerService(config, store, dispatcher, publisher, housekeeping, targets, anteroom)
     server, health = new_server(
         lambda server: scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(service, server), [_SERVICE]
     )
@@ -86,9 +101,10 @@ async def serve(config: Config, store: Store) -> int:
     await server.start()
 
     async def begin() -> None:
-        await _take_up(config, store, dispatcher, publisher)
+        await asyncio.gather(_take_up(config, store, dispatcher, publisher, anteroom), targets.begin())
         service.begin()
         dispatcher.spawn(housekeeping.run())
+        dispatcher.spawn(targets.run())
         await set_serving(health, [_SERVICE], True)
         address = with_port(config.listen, port)
         lifetime.announce(config.ready_fd, address)
@@ -101,6 +117,7 @@ async def serve(config: Config, store: Store) -> int:
     mistake = dispatcher.failed.exception() if dispatcher.failed.done() else None
     if mistake is not None:
         structlog.get_logger().error("scheduler_failed", exc_info=mistake)
+    targets.close()
     await dispatcher.close()
     await server.stop(grace=1.0)
     await publisher.close()
@@ -108,7 +125,9 @@ async def serve(config: Config, store: Store) -> int:
     return 1 if mistake is not None else 0
 
 
-async def _take_up(config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher) -> None:
+async def _take_up(
+    config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher, anteroom: Anteroom
+) -> None:
     """Finds storage, for as long as it takes, and takes up what had not ended."""
     while True:
         try:
@@ -116,7 +135,7 @@ async def _take_up(config: Config, store: Store, dispatcher: Dispatcher, publish
             break
         except BatchmeshError as error:
             structlog.get_logger().warning("storage_does_not_answer", address=config.storage, why=str(error))
-    await recover(store, dispatcher, publisher, lost=config.embedded and not config.restarted)
+    await recover(store, dispatcher, publisher, anteroom, lost=config.embedded and not config.restarted)
 
 
 def main() -> int:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds that agents have to end the streams of a job before its output is committed without waiting for them.
 _STREAM_END = 30.0
+#: The same for a job whose scripts write files: what they have written at their end may have to be sent to storage.
+_FILES_END = 600.0
 #: Seconds that a planner has to come to its next mini-batch and stop.
 _PLANNING_END = 30.0
 #: Times that storage may fail for a reason of its own before the job does; waiting mends no mistake.
@@ -78,10 +80,11 @@ class Committer:
 
     @staticmethod
     async def _streams_ended(job: ActiveJob) -> None:
-        """Agents end a stream once logs are shipped and, for summary_only, shutdown() has written its files."""
+        """Agents end a stream once logs are shipped and, for summary_only, what shutdown() has written is safe."""
         ends = [asyncio.ensure_future(stream.ended()) for stream in job.streams.values()]
+        state = job.record.state
         if ends:
-            await asyncio.wait(ends, timeout=_STREAM_END)
+            await asyncio.wait(ends, timeout=_STREAM_END if state is None or state.limits.needs_rows else _FILES_END)
 
     async def _once(self, job: ActiveJob, report_only: bool) -> None:
         record = job.record

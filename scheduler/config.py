@@ -31,6 +31,9 @@ class Config:
     window: int = 8192
     #: Messages of outcomes on their way to the disk. Without a bound a slow disk fills the memory.
     pending_writes: int = 256
+    #: Bytes of tables from remote datastores that are kept while and after they are split. Without it the disk fills; a
+    #: table that is larger cannot be read.
+    table_cache_bytes: int = 10 * 2**30
     #: Days for which a job that has ended can be looked at and resumed. Longer: more disk.
     keep_days: float = 7.0
     #: Bytes that storage may keep for jobs; above, those that ended first are forgotten. Without it the disk fills.
@@ -41,6 +44,8 @@ class Config:
     commit_patience: float = 600.0
     #: Seconds that each durable step is held back: a test setting that shows who waits for the disk.
     durable_delay: float = 0.0
+    #: Unix socket of whoever starts agents on this host. Empty: nobody does, and local compute targets are refused.
+    supervisor: str = ""
     #: May listen beyond loopback without TLS.
     insecure: bool = False
     #: Pipe that is told the address once the scheduler serves.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from batchmesh.v1 import agent_pb2
+from batchmesh.v1 import agent_pb2, job_pb2
 
 from . import tables
 from .active import ActiveJob
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .config import Config
+    from .datastores import Datastores
     from .events import Command, Event, PlanGrew
     from .jobs import JobRecord
     from .machine import Machine
@@ -80,8 +81,18 @@ class Dispatcher:
     """Owns the Machine and everything it commands. `stamp` tells agents which scheduler is the latest one,
     `storage_address` where to send their results."""
 
-    def __init__(self, config: Config, machine: Machine, store: Store, publisher: Publisher, stamp: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        machine: Machine,
+        store: Store,
+        publisher: Publisher,
+        stamp: int,
+        datastores: Datastores | None = None,
+    ) -> None:
+        """Without `datastores` jobs have their inputs on this host."""
         self._config = config
+        self.datastores = datastores
         self._machine = machine
         self._store = store
         self._stamp = stamp
@@ -96,6 +107,8 @@ class Dispatcher:
         self.storage_address = ""
         self.nodes = Nodes(config.lease, self.tell, self._unheard, self.spawn)
         self.active: dict[str, ActiveJob] = {}
+        #: Called with the id of each job that has ended.
+        self.on_end: Callable[[str], object] = lambda _: None
 
     # ---- events in ----
 
@@ -140,19 +153,22 @@ class Dispatcher:
 
     def start(self, record: JobRecord, counts: Counts | None = None, nodes: frozenset[str] = frozenset()) -> None:
         """Sets a job that is in the database in motion; `counts` is what is already done of it, `nodes` are those that
-        may hold attempts of it."""
+        may hold attempts of it. One that was ENDING for an error of its own does so again."""
         row = record.row
         feed = Feed(record, self._store, self._config.window, self.tell, self.spawn)
         job = self.active[row.job_id] = ActiveJob(record, feed)
         limits, first = limits_of(record.spec), record.first_failure()
-        self.tell(JobSubmitted(row.job_id, limits, counts or Counts(), nodes, self._config.lease, first))
+        ended_by = record.error() if row.state == State.ENDING else None
+        self.tell(JobSubmitted(row.job_id, limits, counts or Counts(), nodes, self._config.lease, first, ended_by))
         record.state = self._machine.jobs[row.job_id]
         if not row.planning_ended and record.state.state not in FINAL:
 
             def planned(grew: PlanGrew, rows: list[PlanRow]) -> None:
                 self._loop.call_soon_threadsafe(self._on_planned, job, grew, rows)
 
-            job.planning = Planning(row, plan_request(record.spec), self._store, planned, self._tell_from_thread)
+            remote = self.datastores.planned(record.spec.workspace) if self.datastores else None
+            request, tell = plan_request(record.spec), self._tell_from_thread
+            job.planning = Planning(row, request, self._store, planned, tell, remote)
 
     async def close(self) -> None:
         """Ends planning and cuts the streams; jobs stay as they are in the database, attempts with their agents."""
@@ -241,6 +257,7 @@ class Dispatcher:
             lease=self._config.lease,
             life=row.life,
         )
+        opening.spec.input_kind = job_pb2.InputKind.ValueType(row.input_kind)
         on_record = asyncio.wrap_future(self._store.write(tables.add_serving(row.number, node_id)))
         job.streams[node_id] = NodeStream(
             node.channel,
@@ -395,6 +412,7 @@ class Dispatcher:
         record.row = row
         if state in FINAL:
             self._forget(job)
+            self.on_end(row.job_id)
         record.changed()
 
     def _forget(self, job: ActiveJob) -> None:

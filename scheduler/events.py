@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Counts, Failure, Limits, MiniBatch, PoolPhase, State
+from .model import NO_TARGET, Belonging, Counts, Failure, Limits, MiniBatch, PoolPhase, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,8 @@ class JobSubmitted:
     patience: float = 0.0
     #: The first one of its mini-batches, of what is already done.
     first_failure: Failure | None = None
+    #: It was coming to its end for that reason before this start of the scheduler, and does so again.
+    ended_by: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class AttemptsHeld:
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
     node_id: str
+    belonging: Belonging = NO_TARGET
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import structlog
 from batchmesh.errors import BatchmeshError, CommitRunning, JobNotEnded, NoJob
 from batchmesh.v1 import job_pb2
 
-from . import retention, tables
+from . import after, retention, tables
 from .model import FINAL, State
+from .supplies import artifacts_of
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -46,7 +47,7 @@ class Housekeeping:
             await asyncio.sleep(self._config.housekeeping_interval)
 
     async def tidy(self) -> None:
-        """Forgets what is too old or too much, then has storage delete sources that no job asks for any more."""
+        """Forgets what is too old or too much, then has storage delete artifacts that no job asks for any more."""
         config = self._config
         kept = retention.kept(
             await asyncio.wrap_future(self._store.read(retention.ended_jobs)), await self._publisher.usage()
@@ -68,16 +69,19 @@ class Housekeeping:
                 raise NoJob(f"There is no job '{job_id}'; `batchmesh jobs` lists those there are.")
             if State(row.state) not in FINAL or job_id in self._active:
                 raise JobNotEnded(f"Job {job_id} is {State(row.state).name}; cancel it first.")
+            waiting = await asyncio.wrap_future(self._store.read(lambda db: after.waiting_behind(db, job_id)))
+            if waiting is not None:
+                raise JobNotEnded(f"Job {waiting} comes after job {job_id} and waits; cancel that one first.")
             await self._publisher.delete(job_id)
             await asyncio.wrap_future(self._store.write(tables.delete_job(row.number)))
 
     async def _trim(self) -> None:
-        """Sources share the limit with the jobs."""
-        keep = await asyncio.wrap_future(self._store.read(_sources))
+        """Artifacts share the limit with the jobs."""
+        keep = await asyncio.wrap_future(self._store.read(_artifacts))
         used = sum((await self._publisher.usage()).values())
         await self._publisher.trim_artifacts(keep, max(0, self._config.keep_bytes - used))
 
 
-def _sources(db: Database) -> list[str]:
-    """The digests of the sources that jobs may still ask for. Called on the database's thread."""
-    return sorted({job_pb2.JobSpec.FromString(spec).source_digest for spec in retention.specs(db)})
+def _artifacts(db: Database) -> list[str]:
+    """The digests of what jobs may still ask for. Called on the database's thread."""
+    return sorted({digest for spec in retention.specs(db) for digest in artifacts_of(job_pb2.JobSpec.FromString(spec))})

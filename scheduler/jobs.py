@@ -86,6 +86,8 @@ class JobRecord:
             output_path=row.output_path,
             report_path=row.report_path,
             version=self.version,
+            reused_from=row.reused_from,
+            not_reused=row.not_reused,
         )
         if row.started:
             job.started.CopyFrom(timestamp(row.started))
@@ -96,14 +98,19 @@ class JobRecord:
             job.error.CopyFrom(error)
         if first:
             job.first_failure.CopyFrom(first)
-        if self.state is not None and not self.is_final:
-            job.waiting_for = self.trouble or self.holds or waiting_for(self.state, has_nodes, without_nodes)
+        if not self.is_final:
+            standing = waiting_for(self.state, has_nodes, without_nodes) if self.state is not None else ""
+            job.waiting_for = self.trouble or self.holds or standing
         return job
 
     def first_failure(self) -> Failure | None:
         """The first failure as its row has it."""
         first = self.row.first_failure
         return failure_of(job_pb2.Failure.FromString(first)) if first else None
+
+    def error(self) -> Failure | None:
+        """Why it failed, or is about to, as its row has it."""
+        return failure_of(job_pb2.Failure.FromString(self.row.error)) if self.row.error else None
 
     def failures(self) -> tuple[job_pb2.Failure | None, job_pb2.Failure | None]:
         """The job's error and its first failure, from the Machine while it runs, else from its row."""

@@ -39,8 +39,8 @@ from .events import (
     TellState,
     Ticked,
 )
-from .model import ACTIVE, FINAL, Failure, FailureKind, JobState, MiniBatch, PoolPhase, State
-from .placement import shares
+from .model import ACTIVE, FINAL, Belonging, Failure, FailureKind, JobState, MiniBatch, PoolPhase, State
+from .placement import serving, shares
 from .settling import Settling
 from .standstill import overdue, stands_still
 from .stragglers import free_node, stragglers
@@ -60,6 +60,7 @@ class Machine:
     def __init__(self, epoch: int, lease: float = 15.0) -> None:
         self.jobs: dict[str, JobState] = {}
         self.nodes: dict[str, bool] = {}
+        self._belongings: dict[str, Belonging] = {}
         self._lease = lease
         self._next_attempt = epoch << 40
         self._handlers: dict[type[Any], Callable[[Any, float], list[Command]]] = {
@@ -100,7 +101,9 @@ class Machine:
             job.awaited, job.awaited_until = set(event.expected_nodes), now + event.patience
         job.first_failure = event.first_failure
         self.jobs[event.job_id] = job
-        return [*pools.open_new(job, self.nodes), *self._judge(job)]
+        if event.ended_by is not None:
+            return self._fail(job, event.ended_by)
+        return [*self._open_new(job), *self._judge(job)]
 
     def _plan_grew(self, event: PlanGrew, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -139,8 +142,8 @@ class Machine:
     # ---- nodes ----
 
     def _node_joined(self, event: NodeJoined, now: float) -> list[Command]:
-        self.nodes[event.node_id] = True
-        return [command for job in self._actives() for command in pools.open_new(job, self.nodes)]
+        self.nodes[event.node_id], self._belongings[event.node_id] = True, event.belonging
+        return [command for job in self._actives() for command in self._open_new(job)]
 
     def _node_draining(self, event: NodeDraining, now: float) -> list[Command]:
         """What is adrift there is asked for first, and closed after that."""
@@ -158,6 +161,7 @@ class Machine:
     def _node_lost(self, event: NodeLost, now: float) -> list[Command]:
         node_id = event.node_id
         self.nodes.pop(node_id, None)
+        self._belongings.pop(node_id, None)
         commands: list[Command] = []
         for job in list(self.jobs.values()):
             job.suspects.pop(node_id, None)
@@ -170,6 +174,9 @@ class Machine:
         return commands
 
     # ---- pools ----
+
+    def _open_new(self, job: JobState) -> list[Command]:
+        return pools.open_new(job, serving(job, self.nodes, self._belongings))
 
     def _pool_changed(self, event: PoolChanged, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -187,7 +194,7 @@ class Machine:
         job.first_failure = job.first_failure or failure
         commands: list[Command] = [ClosePool(job.job_id, event.node_id, abort=True)]
         commands += self._pool_gone(job, event.node_id, now)
-        commands += pools.open_new(job, self.nodes)
+        commands += self._open_new(job)
         if job.state in ACTIVE and not job.awaited:
             commands += self._judge_suspects(job)
         return commands
@@ -340,7 +347,7 @@ class Machine:
         job.counts.take_back(event.lost)
         job.state, job.last_progress = State.RUNNING, now
         job.waiting.extend(event.mini_batches)
-        return [TellState(job.job_id, State.RUNNING), *pools.open_new(job, self.nodes)]
+        return [TellState(job.job_id, State.RUNNING), *self._open_new(job)]
 
     def _committed(self, event: OutputCommitted, now: float) -> list[Command]:
         job = self.jobs.get(event.job_id)
@@ -374,7 +381,7 @@ class Machine:
             if failed := self._judge_suspects(job):
                 return failed
         pools.give_up(job, now)
-        commands = [*pools.open_new(job, self.nodes), *pools.reopen(job, now)]
+        commands = [*self._open_new(job), *pools.reopen(job, now)]
         commands += [*self._dispatch(job, now), *self._back_up(job, now)]
         if stands_still(job):
             job.last_progress = now

@@ -32,11 +32,19 @@ class FailureKind(enum.IntEnum):
     NOT_STARTED = 15
     MESH_ENDED = 16
     OUT_OF_MEMORY = 17
+    PREDECESSOR = 18
 
 
-#: Failures of run() itself: a mini-batch that is out of tries by one of them is split to find the bad items.
+#: Failures of run() itself, or of a file that it was to get: a mini-batch that is out of tries by one of them is split
+#: to find the bad items.
 OF_RUN = frozenset(
-    {FailureKind.RUN_RAISED, FailureKind.RUN_TIMEOUT, FailureKind.WORKER_CRASHED, FailureKind.OUT_OF_MEMORY}
+    {
+        FailureKind.RUN_RAISED,
+        FailureKind.RUN_TIMEOUT,
+        FailureKind.WORKER_CRASHED,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.UNREADABLE_FILE,
+    }
 )
 #: Failures that have ended a worker by themselves.
 CRASHES = frozenset({FailureKind.WORKER_CRASHED, FailureKind.OUT_OF_MEMORY})
@@ -62,6 +70,8 @@ class State(enum.IntEnum):
     FAILED = 6
     CANCELLED = 7
     LOST = 8
+    #: The jobs that it comes after have not ended. Never in the Machine, which hears of it once they have.
+    WAITING = 9
 
 
 ACTIVE = frozenset({State.PENDING, State.RUNNING})
@@ -87,6 +97,23 @@ class Limits:
     isolate_failures: bool = True
     #: Run what takes far longer than the others a second time. None: with more than one node, not for summary_only.
     backup_attempts: bool | None = None
+    #: Only nodes of that compute target serve the job; empty: all that are not dedicated to one.
+    compute_target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """Which compute target a node is of, empty for none, and whether it serves only jobs that name that one."""
+
+    compute_target: str = ""
+    dedicated: bool = False
+
+    def serves(self, wanted: str) -> bool:
+        """Whether the node may serve a job of that compute target, or with "" one that names none."""
+        return self.compute_target == wanted if wanted else not self.dedicated
+
+
+NO_TARGET = Belonging()
 
 
 @dataclass(slots=True)

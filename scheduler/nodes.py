@@ -12,10 +12,12 @@ import structlog
 
 from batchmesh.calls import open_channel
 from batchmesh.errors import BadName
+from batchmesh.target_name import check_target_name
 from batchmesh.v1 import scheduler_pb2
 
 from .events import NodeDraining, NodeJoined, NodeLost
 from .jobs import timestamp
+from .model import NO_TARGET, Belonging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -41,6 +43,7 @@ class Node:
     joined_at: float
     seen_at: float
     channel: aio.Channel
+    belonging: Belonging = NO_TARGET
 
 
 class Nodes:
@@ -71,8 +74,19 @@ class Nodes:
     def get(self, node_id: str) -> Node | None:
         return self._nodes.get(node_id)
 
-    async def beat(self, request: scheduler_pb2.HeartbeatRequest) -> None:
-        """One heartbeat. Raises BadName for a node id that could not be a folder's name."""
+    def of(self, compute_target: str) -> list[Node]:
+        """The nodes of that compute target."""
+        return [node for node in self._nodes.values() if node.belonging.compute_target == compute_target]
+
+    def has_any_for(self, compute_target: str) -> bool:
+        """Whether there is a node that may serve jobs of that compute target, or with "", those that name none."""
+        return any(node.belonging.serves(compute_target) for node in self._nodes.values())
+
+    async def beat(self, request: scheduler_pb2.HeartbeatRequest, *, dedicated: bool = False) -> None:
+        """One heartbeat; `dedicated` as in Belonging. Raises BadName for a node id that could not be a folder's name,
+        and for what is no name of a compute target."""
+        if request.compute_target:
+            check_target_name(request.compute_target)
         if not _NODE_ID.fullmatch(request.node_id):
             raise BadName(f"'{request.node_id}' is no node id; use letters, digits, '.', '_' and '-', at most 128.")
         if request.leaving:
@@ -83,7 +97,7 @@ class Nodes:
             return
         node = self._nodes.get(request.node_id)
         if node is None:
-            node = self._join(request)
+            node = self._join(request, dedicated)
             if request.replaces and request.replaces != request.node_id:
                 self._lose(request.replaces, f"{request.node_id} has taken its place")
         node.seen, node.seen_at, node.workers = time.monotonic(), time.time(), request.workers
@@ -115,6 +129,7 @@ class Nodes:
                 joined=timestamp(node.joined_at),
                 last_heartbeat=timestamp(node.seen_at),
                 job_ids=jobs_of(node.node_id),
+                compute_target=node.belonging.compute_target,
             )
             for node in self._nodes.values()
         ]
@@ -123,7 +138,7 @@ class Nodes:
         for node in self._nodes.values():
             await node.channel.close()
 
-    def _join(self, request: scheduler_pb2.HeartbeatRequest) -> Node:
+    def _join(self, request: scheduler_pb2.HeartbeatRequest, dedicated: bool) -> Node:
         now, wall = time.monotonic(), time.time()
         node = Node(
             node_id=request.node_id,
@@ -135,10 +150,11 @@ class Nodes:
             joined_at=wall,
             seen_at=wall,
             channel=open_channel(request.address),
+            belonging=Belonging(request.compute_target, dedicated),
         )
         self._nodes[node.node_id] = node
         structlog.get_logger().info("node_joined", node=node.node_id, address=node.address, slots=node.slots)
-        self._tell(NodeJoined(node.node_id))
+        self._tell(NodeJoined(node.node_id, node.belonging))
         return node
 
     def _lose(self, node_id: str, why: str, left: bool = False) -> None:

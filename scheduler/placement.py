@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .model import JobState, Pool
+    from .model import Belonging, JobState, Pool
 
 
 def nodes_to_open(job: JobState, nodes: Mapping[str, bool]) -> list[str]:
@@ -23,6 +23,11 @@ def nodes_to_open(job: JobState, nodes: Mapping[str, bool]) -> list[str]:
     if job.limits.node_count:
         others = others[: max(0, job.limits.node_count - len(job.awaited.union(job.pools)))]
     return awaited + others
+
+
+def serving(job: JobState, nodes: Mapping[str, bool], belongings: Mapping[str, Belonging]) -> dict[str, bool]:
+    """Of `nodes`, those that may serve the job, by the compute targets that they and it name."""
+    return {node: ready for node, ready in nodes.items() if belongings[node].serves(job.limits.compute_target)}
 
 
 def shares(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:

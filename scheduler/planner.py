@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from batchmesh.data import files
 from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
-from batchmesh.data.listing import InputRefused, Listed, list_input, list_inputs
+from batchmesh.data.listing import InputRefused
 from batchmesh.data.size import MiniBatchSize, check_syntax
 from batchmesh.data.slices import Piece, UnreadableFile, encode_slice, shown
 
+from .inputs import Inputs, is_remote
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .inputs import Remote, Table
 
 #: The kind of failure of an item that no worker ever sees.
 UNREADABLE_FILE = "UNREADABLE_FILE"
@@ -32,7 +36,7 @@ UNREADABLE_FILE = "UNREADABLE_FILE"
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest:
-    """`kind` overrides what the inputs' names say; `csv_header` is "present" or "absent"."""
+    """`kind` overrides what their names say; `csv_header` is "present" or "absent"."""
 
     inputs: tuple[str, ...]
     kind: str | None = None
@@ -51,12 +55,16 @@ class PlannedFailure:
 
 
 class Place(NamedTuple):
-    """The last file a mini-batch was taken from; `after` is where its next slice begins, None if it is finished."""
+    """The last file a mini-batch was taken from; `after` is where its next slice begins, None if it is finished.
+
+    `stamp` is what the file was when it was split, if it lies in a datastore.
+    """
 
     kind: str
     input_number: int
     path: str
     after: dict[str, int] | None = None
+    stamp: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -98,16 +106,17 @@ class FileWithoutRows:
 Planned = PlannedMiniBatch | FileWithoutRows
 
 
-def check(request: PlanRequest) -> str:
+def check(request: PlanRequest, remote: Remote | None = None) -> str:
     """The kind of the inputs, after all that can be told from their names and first files.
 
     Errors: InputRefused, one sentence, for an input that is missing, empty or forbidden, inputs of several kinds, a
-    size of the wrong unit, a wrong csv_header or csv_types.
+    size of the wrong unit, a wrong csv_header or csv_types; what a datastore refuses, or storage of it.
     """
     try:
         check_syntax(request.mini_batch_size)
-        firsts = [_first_file_of(text) for text in request.inputs]
-        kind = kind_of_inputs(request.inputs, request.kind, firsts)
+        inputs = Inputs(request.inputs, remote)
+        firsts = [_first_file_of(inputs, number) for number in range(len(inputs.texts))]
+        kind = _kind(inputs, request.kind, firsts)
         MiniBatchSize.parse(request.mini_batch_size, kind)
         check_types(request.csv_types, kind)
     except InputRefused:
@@ -117,63 +126,81 @@ def check(request: PlanRequest) -> str:
     if request.csv_header not in ("present", "absent"):
         raise InputRefused(f"csv_header is 'present' or 'absent', not {request.csv_header!r}")
     if kind == "csv" and request.csv_types:
-        _check_columns(request, firsts)
+        _check_columns(request, inputs, firsts)
     return kind
 
 
-def plan(request: PlanRequest, cursor: str | None = None) -> Iterator[Planned]:
+def plan(request: PlanRequest, cursor: str | None = None, remote: Remote | None = None) -> Iterator[Planned]:
     """All mini-batches in output order, from behind the one whose cursor is given.
 
-    Errors: InputRefused for an input that is missing or empty, or a folder that cannot be listed.
+    Errors: InputRefused for an input that is missing or empty, or a folder that cannot be listed; what a datastore
+    refuses, or storage of it.
     """
     done = None if cursor is None else Place.parse(cursor)
-    kind = kind_of_inputs(request.inputs, request.kind) if done is None else done.kind
+    inputs = Inputs(request.inputs, remote)
+    kind = _kind(inputs, request.kind) if done is None else done.kind
     size = MiniBatchSize.parse(request.mini_batch_size, kind)
     if kind == "files":
-        yield from _plan_files(request, size, done)
+        yield from _plan_files(inputs, size, done)
     else:
-        yield from _Tables(request, kind, size).plan(done)
+        yield from _Tables(request, inputs, kind, size).plan(done)
 
 
-def _plan_files(request: PlanRequest, size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
+def _kind(inputs: Inputs, override: str | None, firsts: Sequence[str] | None = None) -> str:
+    """The one kind of all inputs, whose first files the caller may know."""
+    texts = list(inputs.texts)
+    for number, text in enumerate(texts):
+        if is_remote(text):  # its first file's name alone says what it is
+            texts[number] = firsts[number] if firsts else inputs.first(number)
+    return kind_of_inputs(texts, override, firsts)
+
+
+def _plan_files(inputs: Inputs, size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
     first = 0 if done is None else done.input_number
-    for number in range(first, len(request.inputs)):
+    for number in range(first, len(inputs.texts)):
         last = done.path if done is not None and number == first else None
-        for piece in files.split(list_input(request.inputs[number], last), size.amount):
+        for piece in files.split(inputs.list(number, last), size.amount):
             yield _mini_batch(piece, Place("files", number, piece.fields["files"][-1]))
 
 
 @dataclass(frozen=True)
 class _Tables:
     request: PlanRequest
+    inputs: Inputs
     kind: str
     size: MiniBatchSize
 
     def plan(self, done: Place | None) -> Iterator[Planned]:
+        first, last = (0, None) if done is None else (done.input_number, done.path)
         if done is not None and done.after is not None:
-            yield from self._plan_file(Listed(done.input_number, done.path), done.after)
-        behind = None if done is None else (done.input_number, done.path)
-        for listed in list_inputs(self.request.inputs, behind):
-            yield from self._plan_file(listed, None)
+            yield from self._plan_file(done)
+        for number in range(first, len(self.inputs.texts)):
+            for path in self.inputs.list(number, last if number == first else None):
+                yield from self._plan_file(Place(self.kind, number, path))
 
-    def _plan_file(self, listed: Listed, after: dict[str, int] | None) -> Iterator[Planned]:
-        finished = Place(self.kind, listed.input_number, listed.path)
-        has_rows = after is not None
+    def _plan_file(self, start: Place) -> Iterator[Planned]:
+        """What is left of the file from `start` on."""
+        finished = start._replace(after=None, stamp="")
+        has_rows = start.after is not None
         try:
-            for piece in self._split(listed.path, after):
-                yield _mini_batch(piece, finished._replace(after=piece.after))
-                has_rows = True
+            self._check_name(start.path)
+            with self.inputs.table(start.path, start.stamp) as table:
+                for piece in self._split(table.path, start.after):
+                    yield _mini_batch(piece, finished._replace(after=piece.after, stamp=table.stamp), table)
+                    has_rows = True
         except UnreadableFile as error:
-            yield _failed_item(listed.path, str(error), finished)
+            yield _failed_item(start.path, str(error), finished)
             return
         if not has_rows:
-            yield FileWithoutRows(shown(listed.path), finished)
+            yield FileWithoutRows(shown(start.path), finished)
 
-    def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
+    def _check_name(self, path: str) -> None:
         found = kind_of_path(path)
-        named = path in self.request.inputs or found == "files"
+        named = path in self.inputs.texts or found == "files"
         if found != self.kind and not (named and self.request.kind):
             raise UnreadableFile(f"{path} is no {self.kind} file, as the input's other files are; leave it out")
+
+    def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
         if self.kind == "parquet":
             from batchmesh.data import parquet
 
@@ -188,8 +215,9 @@ class _Tables:
         return csv.split(path, self.size, options, after)
 
 
-def _mini_batch(piece: Piece, place: Place) -> PlannedMiniBatch:
-    return PlannedMiniBatch(piece.items, encode_slice(piece.fields), piece.affinity, None, place)
+def _mini_batch(piece: Piece, place: Place, table: Table | None = None) -> PlannedMiniBatch:
+    fields = {**piece.fields, **table.fields} if table else piece.fields
+    return PlannedMiniBatch(piece.items, encode_slice(fields), piece.affinity, None, place)
 
 
 def _failed_item(path: str, message: str, place: Place) -> PlannedMiniBatch:
@@ -197,9 +225,12 @@ def _failed_item(path: str, message: str, place: Place) -> PlannedMiniBatch:
     return PlannedMiniBatch(1, payload, 0, PlannedFailure(UNREADABLE_FILE, message, path), place)
 
 
-def _first_file_of(text: str) -> str:
+def _first_file_of(inputs: Inputs, number: int) -> str:
     """The first file of an input, which exists and may be read unless it is a link that leads nowhere in a folder."""
-    first = next(list_input(text))
+    text, first = inputs.texts[number], inputs.first(number)
+    if is_remote(first):
+        inputs.check_readable(first)
+        return first
     if os.path.islink(text) and not os.path.exists(text):
         raise InputRefused(f"input {text!r} is a link that leads nowhere; check the path")
     if os.path.exists(first) and not os.access(first, os.R_OK):
@@ -207,15 +238,16 @@ def _first_file_of(text: str) -> str:
     return first
 
 
-def _check_columns(request: PlanRequest, firsts: list[str]) -> None:
+def _check_columns(request: PlanRequest, inputs: Inputs, firsts: list[str]) -> None:
     """A column name that no first file has is a slip of the pen."""
     from batchmesh.data import csv
 
     names: list[str] = []
     try:
         for path in firsts:
-            names += csv.read_head(path, request.csv_header == "present").names
-    except (OSError, UnreadableFile):
+            with inputs.head(path) as head:
+                names += csv.read_head(head, request.csv_header == "present").names
+    except (OSError, EOFError, UnreadableFile):
         return  # that file becomes a failed item; its columns cannot be told
     for column in request.csv_types:
         if column not in names:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .events import Event
+    from .inputs import Remote
     from .store import Store
 
 _FLUSH_SECONDS = 0.02
@@ -57,12 +58,14 @@ class Planning:
         store: Store,
         on_planned: Callable[[PlanGrew, list[PlanRow]], object],
         tell: Callable[[Event], None],
+        remote: Remote | None = None,
     ) -> None:
         self._row = replace(row)
         self._request = request
         self._store = store
         self._on_planned = on_planned
         self._tell = tell
+        self._remote = remote
         self._stopped = threading.Event()
         self._rows: list[PlanRow] = []
         self._bytes = 0
@@ -90,7 +93,7 @@ class Planning:
 
     def _plan(self) -> None:
         flushed = 0.0
-        for planned in plan(self._request, self._row.cursor):
+        for planned in plan(self._request, self._row.cursor, self._remote):
             if self._stopped.is_set():
                 return
             self._take(planned)

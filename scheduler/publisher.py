@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from batchmesh.calls import PIECE, UNARY_DEADLINE, open_channel, retried
+from batchmesh.entry_messages import entry_of
 from batchmesh.errors import NoArtifact
 from batchmesh.status import from_rpc_error
 from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
 
 from . import tables
 from .report import MiniBatchReport
+from .supplies import artifacts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from google.protobuf.message import Message
 
+    from batchmesh.entries import Entry
     from batchmesh.v1 import job_pb2
 
     from .jobs import JobRecord
@@ -58,12 +61,14 @@ class Publisher:
         )
         return response.address
 
-    async def check_source(self, digest: str) -> None:
-        """Raises NoArtifact unless storage has the source."""
-        request = storage_pb2.FindArtifactsRequest(digest=[digest])
+    async def check_artifacts(self, spec: job_pb2.JobSpec) -> None:
+        """Raises NoArtifact unless storage has the source, the models and the side inputs."""
+        wanted = artifacts_of(spec)
+        request = storage_pb2.FindArtifactsRequest(digest=wanted)
         found: storage_pb2.FindArtifactsResponse = await self._ask(self._stub.FindArtifacts, request)
-        if digest not in found.digest:
-            raise NoArtifact(f"Storage does not have the source {digest[:12]}…; send it with WriteArtifact first.")
+        for digest in wanted.keys() - set(found.digest):
+            what = wanted[digest]
+            raise NoArtifact(f"Storage does not have {what} ({digest[:12]}…); send it with WriteArtifact first.")
 
     async def reserve(self, job_id: str, spec: job_pb2.JobSpec, *, resumed: bool = False) -> None:
         """Raises OutputNotEmpty, OutputReserved or OutputUnwritable."""
@@ -74,6 +79,7 @@ class Publisher:
             output_action=spec.output_action,
             append_row_file_name=spec.append_row_file_name,
             resumed=resumed,
+            workspace=spec.workspace,
         )
         await self._ask(self._stub.ReserveOutput, request)
 
@@ -82,6 +88,12 @@ class Publisher:
 
     async def delete(self, job_id: str) -> None:
         await self._ask(self._stub.DeleteJob, storage_pb2.StorageServiceDeleteJobRequest(job_id=job_id))
+
+    async def credentials(self, workspace: str, datastore: str) -> Entry:
+        """A datastore with what opens it. Errors: NoEntry."""
+        request = storage_pb2.GetCredentialsRequest(workspace=workspace, datastore=datastore)
+        found: storage_pb2.GetCredentialsResponse = await self._ask(self._stub.GetCredentials, request)
+        return entry_of(found.entry)
 
     async def usage(self) -> dict[str, int]:
         """Bytes that storage keeps for each job."""
@@ -106,19 +118,25 @@ class Publisher:
 
     async def commit(self, record: JobRecord, summary_json: str, report_only: bool) -> storage_pb2.CommitOutputResponse:
         """Has storage publish the output and the report, or the report alone. Safe to call again."""
-        header = storage_pb2.CommitHeader(
-            job_id=record.row.job_id,
-            digest=f"{record.row.round}-{'report' if report_only else 'output'}",
-            report_only=report_only,
-            output=record.spec.output,
-            output_action=record.spec.output_action,
-            append_row_file_name=record.spec.append_row_file_name,
-            summary_json=summary_json,
-        )
+        header = _header(record, "report" if report_only else "output", summary_json)
+        header.report_only = report_only
         try:
             return await self._stub.CommitOutput(self._requests(record, header), timeout=_COMMIT_DEADLINE)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "Storage") from None
+
+    async def copy(self, record: JobRecord, summary_json: str, from_job_id: str) -> storage_pb2.Manifest:
+        """Has storage publish what an earlier job has published as this job's output. Safe to call again.
+
+        Errors: NoOutput when that is gone or has changed, and those of `commit`.
+        """
+        header = _header(record, "reused", summary_json)
+        request = storage_pb2.CopyOutputRequest(header=header, from_job_id=from_job_id)
+        try:
+            response: storage_pb2.CopyOutputResponse = await self._stub.CopyOutput(request, timeout=_COMMIT_DEADLINE)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "Storage") from None
+        return response.manifest
 
     async def _requests(
         self, record: JobRecord, header: storage_pb2.CommitHeader
@@ -139,6 +157,17 @@ class Publisher:
             for request in _page_requests([MiniBatchReport(rows, run_max_try) for rows in page]):
                 yield request
             after = page[-1][0].idx
+
+
+def _header(record: JobRecord, what: str, summary_json: str) -> storage_pb2.CommitHeader:
+    return storage_pb2.CommitHeader(
+        job_id=record.row.job_id,
+        digest=f"{record.row.round}-{what}",
+        output=record.spec.output,
+        output_action=record.spec.output_action,
+        append_row_file_name=record.spec.append_row_file_name,
+        summary_json=summary_json,
+    )
 
 
 def _page_requests(page: list[MiniBatchReport]) -> Iterator[storage_pb2.CommitOutputRequest]:

@@ -18,6 +18,7 @@ from .model import Failure, FailureKind, JobState, State
 from .spec import limits_of
 
 if TYPE_CHECKING:
+    from .anteroom import Anteroom
     from .dispatcher import Dispatcher
     from .model import Counts
     from .publisher import Publisher
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from .tables import JobRow
 
 
-async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, *, lost: bool) -> None:
+async def recover(
+    store: Store, dispatcher: Dispatcher, publisher: Publisher, anteroom: Anteroom, *, lost: bool
+) -> None:
     """Goes on with the jobs that had not ended, from what the nodes that served them still hold. With `lost` the mesh
     that ran them has ended with its last client: they become LOST and resumable."""
     for row in await asyncio.wrap_future(store.read(tables.unfinished_jobs)):
@@ -40,9 +43,13 @@ async def recover(store: Store, dispatcher: Dispatcher, publisher: Publisher, *,
             record.state = JobState(row.job_id, limits, since=0.0, counts=counts, first_failure=first)
             await _lose(record, store, publisher)
             continue
+        if not row.let_in:
+            anteroom.enter(record)
+            continue
         if row.state == State.COMMITTING:
             nodes = frozenset()  # all had been told to finish; and the output may be there already
-        row.state = int(State.PENDING) if row.state == State.ENDING else row.state
+        if row.state == State.ENDING and not row.error:  # it was cancelled, and is again
+            row.state = int(State.PENDING)
         dispatcher.start(record, counts, nodes)
         if row.cancelled:
             dispatcher.tell(JobCancelled(row.job_id))

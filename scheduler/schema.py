@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .store import Database
 
 #: Kept in the database; grows with each change of the tables.
-VERSION = 1
+VERSION = 2
 
 #: A number is never used twice: what comes late of a job that was deleted is nobody's.
 _JOBS = """
@@ -48,8 +48,40 @@ _FILES_INDEX = "CREATE INDEX files_without_rows_of_job ON files_without_rows (jo
 #: Nodes that a stream of the job was opened to, and that may hold attempts of it when the scheduler starts again.
 _SERVING = "CREATE TABLE serving (job INTEGER, node TEXT NOT NULL, PRIMARY KEY (job, node)) WITHOUT ROWID"
 _STARTS = "CREATE TABLE starts (epoch INTEGER PRIMARY KEY, at REAL NOT NULL)"
+#: `target` is a ComputeTarget as it was asked for.
+_COMPUTE_TARGETS = "CREATE TABLE compute_targets (name TEXT PRIMARY KEY, target BLOB NOT NULL, created REAL NOT NULL)"
 
-_TABLES = (_STARTS, _JOBS, _MINI_BATCHES, _OUTCOMES, _FILES_WITHOUT_ROWS, _FILES_INDEX, _SERVING)
+#: Columns of jobs that came with version 2. `let_in`: it has been set in motion, and the Machine has heard of it.
+_LABELS = tuple(
+    f"ALTER TABLE jobs ADD COLUMN {column}"
+    for column in (
+        "workspace TEXT NOT NULL DEFAULT 'default'",
+        "pipeline_run TEXT NOT NULL DEFAULT ''",
+        "experiment TEXT NOT NULL DEFAULT ''",
+        "let_in INTEGER NOT NULL DEFAULT 1",
+        "reused_from TEXT NOT NULL DEFAULT ''",
+        "not_reused TEXT NOT NULL DEFAULT ''",
+    )
+)
+#: The jobs that a job comes after, by their ids: one may be deleted before the other.
+_PREDECESSORS = """
+CREATE TABLE predecessors (job INTEGER, predecessor TEXT NOT NULL, PRIMARY KEY (job, predecessor)) WITHOUT ROWID
+"""
+_SUCCESSORS = "CREATE INDEX successors ON predecessors (predecessor)"
+#: What a job's output depends on, as far as it allows reuse: `parts` is JSON, `files` two hashes for each input file.
+_REUSE = """
+CREATE TABLE reuse (
+    job INTEGER PRIMARY KEY, workspace TEXT NOT NULL, entry_script TEXT NOT NULL, step_name TEXT NOT NULL,
+    key TEXT NOT NULL, parts TEXT NOT NULL, files BLOB
+)
+"""
+_REUSE_INDEX = "CREATE INDEX reuse_of_script ON reuse (workspace, entry_script)"
+_PIPELINES = (*_LABELS, _PREDECESSORS, _SUCCESSORS, _REUSE, _REUSE_INDEX)
+
+_TABLES = (
+    *(_STARTS, _JOBS, _MINI_BATCHES, _OUTCOMES, _FILES_WITHOUT_ROWS, _FILES_INDEX, _SERVING, _COMPUTE_TARGETS),
+    *_PIPELINES,
+)
 
 _COPY_OUTCOMES = """
 INSERT INTO outcomes SELECT o.job, o.idx, 0, m.items, 0, 0, o.tries, o.attempt, o.segment, o.offset, o.length, o.rows,
@@ -68,6 +100,8 @@ _FROM_0 = (
     "DROP TABLE outcomes_0",
     _SERVING,
 )
+#: From the tables of version 1: there were no compute targets, no pipelines, and nothing was reused.
+_FROM_1 = (_COMPUTE_TARGETS, *_PIPELINES)
 
 
 def prepare(db: Database) -> None:
@@ -83,10 +117,16 @@ def prepare(db: Database) -> None:
             "The scheduler's database was written by a later batchmesh; start that one, or give another --state."
         )
     db.execute("BEGIN IMMEDIATE")
-    for statement in _FROM_0 if _is_old(db) else _TABLES:
+    for statement in _steps(db, version):
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
+
+
+def _steps(db: Database, version: int) -> tuple[str, ...]:
+    if version == 0 and not _is_old(db):
+        return _TABLES
+    return (*_FROM_0, *_FROM_1) if version == 0 else _FROM_1
 
 
 def _is_old(db: Database) -> bool:

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchmesh.errors import (
     BadPageToken,
-    InputRefused,
     JobCommitting,
     JobEnded,
-    JobExists,
     JobNotResumable,
-    MeshEmbedded,
     MeshUnreachable,
     NoJob,
 )
 from batchmesh.v1 import job_pb2, scheduler_pb2, scheduler_pb2_grpc
 from batchmesh.version import VERSION
 
-from . import reopening, tables
+from . import reopening, reuse, tables
+from .admission import Admission, requested
 from .counting import counted
 from .events import JobCancelled
 from .jobs import JobRecord
 from .model import ACTIVE, State
-from .planner import check
-from .spec import KIND_NUMBERS, check_job_id, completed, limits_of, plan_request, resumed_spec
-from .store import Conflict
+from .spec import limits_of, resumed_spec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from grpc import aio
 
+    from .anteroom import Anteroom
+    from .compute import ComputeTargets
     from .config import Config
     from .dispatcher import Dispatcher
     from .housekeeping import Housekeeping
@@ -60,13 +57,23 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     """Thin: what it decides is only whether a request can be taken at all."""
 
     def __init__(
-        self, config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher, housekeeping: Housekeeping
+        self,
+        config: Config,
+        store: Store,
+        dispatcher: Dispatcher,
+        publisher: Publisher,
+        housekeeping: Housekeeping,
+        targets: ComputeTargets,
+        anteroom: Anteroom,
     ) -> None:
         self._config = config
         self._store = store
         self._dispatcher = dispatcher
         self._publisher = publisher
         self._housekeeping = housekeeping
+        self._targets = targets
+        self._anteroom = anteroom
+        self._admission = Admission(config, store, publisher, dispatcher, anteroom, targets)
         self._begun = asyncio.Event()
         self._acts: set[asyncio.Task[Any]] = set()
         #: What jobs that run were resumed with: the same request again is the same act.
@@ -80,15 +87,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.SubmitJobRequest, context: Context
     ) -> scheduler_pb2.SubmitJobResponse:
         job_id = request.job_id or f"job-{secrets.token_hex(5)}"
-        check_job_id(job_id)
-        spec = completed(request.spec)
-        record = await self._find(job_id)
-        if record is None:
-            self._check_attended(request.attended)
-            record = await self._whole(self._accept(job_id, spec))
-        elif completed(job_pb2.JobSpec.FromString(record.row.submitted_spec)) != spec:
-            raise JobExists(f"Job {job_id} was submitted with another spec; choose another id.")
-        return scheduler_pb2.SubmitJobResponse(job=self._snapshot(record))
+        await self._found_begun()
+        await self._whole(self._admission.admit({job_id: request.spec}, request.attended))
+        return scheduler_pb2.SubmitJobResponse(job=self._snapshot(await self._record(job_id)))
+
+    async def SubmitJobs(
+        self, request: scheduler_pb2.SubmitJobsRequest, context: Context
+    ) -> scheduler_pb2.SubmitJobsResponse:
+        specs = requested(request)
+        await self._found_begun()
+        await self._whole(self._admission.admit(specs, all(each.attended for each in request.jobs)))
+        jobs = [self._snapshot(await self._record(job_id)) for job_id in specs]
+        return scheduler_pb2.SubmitJobsResponse(jobs=jobs)
 
     async def _whole(self, act: Coroutine[Any, Any, _Answer]) -> _Answer:
         """Does it all even when the caller goes away meanwhile: what is in the database has to be set in motion."""
@@ -102,35 +112,6 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         if not task.cancelled():
             task.exception()  # the caller may not be there to hear of it
 
-    async def _accept(self, job_id: str, spec: job_pb2.JobSpec) -> JobRecord:
-        kind = await self._check_input(spec)
-        await self._publisher.check_source(spec.source_digest)
-        await self._publisher.reserve(job_id, spec)
-        statements = tables.add_job(job_id, spec.SerializeToString(), KIND_NUMBERS[kind], time.time())
-        try:
-            await asyncio.wrap_future(self._store.write(statements))
-        except Conflict:  # the same submission came twice at once; the first one stands
-            return await self._record(job_id)
-        row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
-        assert row is not None, "it has just been written"
-        record = JobRecord(row, None)
-        self._dispatcher.start(record)
-        return record
-
-    @staticmethod
-    async def _check_input(spec: job_pb2.JobSpec) -> str:
-        try:
-            return await asyncio.to_thread(check, plan_request(spec))
-        except ValueError as error:
-            raise InputRefused(str(error)) from None
-
-    def _check_attended(self, attended: bool) -> None:
-        if self._config.embedded and not attended:
-            raise MeshEmbedded(
-                "This mesh ends with its last client, so a job cannot be left alone on it; start one that stays with "
-                "`batchmesh up`, or use `batchmesh run`."
-            )
-
     async def GetJob(self, request: scheduler_pb2.GetJobRequest, context: Context) -> scheduler_pb2.GetJobResponse:
         return scheduler_pb2.GetJobResponse(job=self._snapshot(await self._record(request.job_id)))
 
@@ -142,7 +123,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         before = int(request.page_token or 2**62)
         count = min(_PAGE, request.page_size or _PAGE)
         await self._found_begun()
-        rows = await asyncio.wrap_future(self._store.read(partial(tables.list_jobs, before=before, count=count)))
+        labels = tables.Labels(request.workspace, request.pipeline_run, request.experiment)
+        ask = partial(tables.list_jobs, before=before, count=count, labels=labels)
+        rows = await asyncio.wrap_future(self._store.read(ask))
         response = scheduler_pb2.ListJobsResponse()
         size = 0
         for row in rows:
@@ -181,6 +164,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def _cancel(self, record: JobRecord) -> None:
         """Durable before it is told; meanwhile the job may have begun to write its output."""
         _check_cancellable(record)
+        if await self._anteroom.cancel(record.row.job_id):
+            return
         if record.state is not None and record.state.state in ACTIVE:
             await asyncio.wrap_future(self._store.write(tables.cancel(record.row.number)))
             _check_cancellable(record)
@@ -195,17 +180,17 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         job_id = request.job_id
         async with self._housekeeping.door:
             record = await self._record(job_id)
-            self._resumed = {each: by for each, by in self._resumed.items() if each in self._dispatcher.active}
+            self._resumed = {each: by for each, by in self._resumed.items() if self._moving(each)}
             if self._resumed.get(job_id) == request:  # two resumes at once are one
                 return record
             spec = resumed_spec(record.spec, request)
             await self._check_resumable(record, spec, request.failed)
-            self._check_attended(request.attended)
-            await self._publisher.check_source(spec.source_digest)
+            self._admission.check_attended(request.attended)
+            await self._publisher.check_artifacts(spec)
             await self._publisher.reserve(job_id, spec, resumed=True)
             await self._reopen(record.row, spec, request.failed)
             self._resumed[job_id] = request
-            return self._dispatcher.active[job_id].record
+            return self._moving(job_id) or record
 
     async def _check_resumable(self, record: JobRecord, spec: job_pb2.JobSpec, failed: bool) -> None:
         row = record.row
@@ -213,17 +198,25 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         outcomes = await asyncio.wrap_future(self._store.read(partial(reopening.failed_outcomes, number=row.number)))
         state = record.state.state if record.state is not None else State(row.state)
         why = reopening.refusal(row.job_id, state, limits_of(spec), counts, outcomes, failed)
+        if not why and not row.let_in and (failure := await self._anteroom.failure(row.number)):
+            why = f"Job {row.job_id} would fail again at once: {failure.message} Resume that one first."
         if why:
             raise JobNotResumable(why)
 
     async def _reopen(self, row: tables.JobRow, spec: job_pb2.JobSpec, failed: bool) -> None:
         """Writes all that changes at once, then sets the job in motion."""
-        row.state, row.round, row.cancelled = int(State.PENDING), row.round + 1, 0
+        waits = not row.let_in and spec.after
+        row.state, row.round, row.cancelled = int(State.WAITING if waits else State.PENDING), row.round + 1, 0
         row.spec, row.ended, row.error, row.progress = spec.SerializeToString(), None, None, None
         row.output_path = row.report_path = ""
         row.first_failure = None if failed else row.first_failure
         reopened = tables.reopen_failed(row.number) if failed else []
+        if spec.source_digest != job_pb2.JobSpec.FromString(row.submitted_spec).source_digest:
+            reopened += reuse.forget(row.number)
         await asyncio.wrap_future(self._store.write([*tables.set_state(row), *reopened]))
+        if not row.let_in:
+            self._anteroom.enter(JobRecord(row, None))
+            return
         self._dispatcher.start(JobRecord(row, None), await self._counted(row.job_id, spec))
 
     async def _counted(self, job_id: str, spec: job_pb2.JobSpec) -> Counts:
@@ -256,10 +249,36 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             embedded=self._config.embedded,
         )
 
+    async def CreateComputeTarget(
+        self, request: scheduler_pb2.CreateComputeTargetRequest, context: Context
+    ) -> scheduler_pb2.CreateComputeTargetResponse:
+        await self._found_begun()
+        target = await self._whole(self._targets.create(request.target))
+        return scheduler_pb2.CreateComputeTargetResponse(target=target)
+
+    async def GetComputeTarget(
+        self, request: scheduler_pb2.GetComputeTargetRequest, context: Context
+    ) -> scheduler_pb2.GetComputeTargetResponse:
+        await self._found_begun()
+        return scheduler_pb2.GetComputeTargetResponse(target=self._targets.get(request.name))
+
+    async def ListComputeTargets(
+        self, request: scheduler_pb2.ListComputeTargetsRequest, context: Context
+    ) -> scheduler_pb2.ListComputeTargetsResponse:
+        await self._found_begun()
+        return scheduler_pb2.ListComputeTargetsResponse(targets=self._targets.all())
+
+    async def DeleteComputeTarget(
+        self, request: scheduler_pb2.DeleteComputeTargetRequest, context: Context
+    ) -> scheduler_pb2.DeleteComputeTargetResponse:
+        await self._whole(self._targets.delete(request.name))
+        return scheduler_pb2.DeleteComputeTargetResponse()
+
     async def Heartbeat(
         self, request: scheduler_pb2.HeartbeatRequest, context: Context
     ) -> scheduler_pb2.HeartbeatResponse:
-        await self._dispatcher.nodes.beat(request)
+        dedicated = self._targets.is_local(request.compute_target)
+        await self._dispatcher.nodes.beat(request, dedicated=dedicated)
         return scheduler_pb2.HeartbeatResponse(
             storage_address=self._dispatcher.storage_address,
             heartbeat_interval=self._config.heartbeat_interval,
@@ -277,9 +296,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def _find(self, job_id: str) -> JobRecord | None:
         await self._found_begun()
-        job = self._dispatcher.active.get(job_id)
-        if job is not None:
-            return job.record
+        record = self._moving(job_id)
+        if record is not None:
+            return record
         row = await asyncio.wrap_future(self._store.read(partial(tables.find_job, job_id=job_id)))
         return self._live(row) if row is not None else None
 
@@ -289,12 +308,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             raise NoJob(f"There is no job '{job_id}'; `batchmesh jobs` lists those there are.")
         return record
 
+    def _moving(self, job_id: str) -> JobRecord | None:
+        """A job that has not ended."""
+        job = self._dispatcher.active.get(job_id)
+        return job.record if job is not None else self._anteroom.get(job_id)
+
     def _live(self, row: tables.JobRow) -> JobRecord:
-        job = self._dispatcher.active.get(row.job_id)
-        return job.record if job is not None else JobRecord(row, None)
+        return self._moving(row.job_id) or JobRecord(row, None)
 
     def _snapshot(self, record: JobRecord) -> job_pb2.Job:
-        return record.snapshot(len(self._dispatcher.nodes) > 0, _WITHOUT_NODES[self._config.embedded])
+        target = record.spec.compute_target
+        without_nodes = self._targets.without_nodes(target) if target else _WITHOUT_NODES[self._config.embedded]
+        return record.snapshot(self._dispatcher.nodes.has_any_for(target), without_nodes)
 
 
 def _check_cancellable(record: JobRecord) -> None:

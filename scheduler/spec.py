@@ -6,9 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from batchmesh.data.size import check_syntax
+from batchmesh.datastores.reference import parse
 from batchmesh.errors import SpecRefused
+from batchmesh.requirements import paths_in
 from batchmesh.v1 import job_pb2
+from batchmesh.version import VERSION
 
+from . import supplies
 from .model import Limits
 from .planner import PlanRequest
 
@@ -32,6 +36,7 @@ _DEFAULTS: dict[str, bool | int | float | str] = {
     "first_task_creation_timeout": 600.0,
     "logging_level": "INFO",
     "isolate_failures": True,
+    "workspace": "default",
 }
 _KINDS = {
     job_pb2.INPUT_KIND_FILES: "files",
@@ -93,6 +98,7 @@ def limits_of(spec: job_pb2.JobSpec) -> Limits:
         needs_rows=spec.output_action == job_pb2.OUTPUT_ACTION_APPEND_ROW,
         isolate_failures=spec.isolate_failures,
         backup_attempts=spec.backup_attempts if spec.HasField("backup_attempts") else None,
+        compute_target=spec.compute_target,
     )
 
 
@@ -105,6 +111,35 @@ def plan_request(spec: job_pb2.JobSpec) -> PlanRequest:
         csv_header=spec.csv_header,
         csv_types=dict(spec.csv_types),
     )
+
+
+def reuse_settings(spec: job_pb2.JobSpec, input_kind: int) -> dict[str, object]:
+    """What the job's output depends on besides its input's files, each by the words that a difference is told in."""
+    environment = spec.environment
+    return {
+        "the script's source": spec.source_digest,
+        "the entry script": spec.entry_script,
+        "the arguments": list(spec.arguments),
+        "the environment": [
+            spec.HasField("environment"),
+            list(environment.requirements),
+            environment.interpreter_path,
+            environment.user_managed,
+        ],
+        "the models": [[each.name, each.version, each.digest, each.file] for each in spec.models],
+        "the side inputs": [[each.name, each.digest, each.file, each.reference] for each in spec.side_inputs],
+        "the environment variables": dict(spec.environment_variables),
+        "the mini-batch size": spec.mini_batch_size,
+        "the kind of the input": input_kind,
+        "the csv settings": [spec.csv_header, dict(spec.csv_types)],
+        "the settings of the output": [
+            spec.output_action,
+            spec.append_row_file_name,
+            spec.append_row_dataframe_header,
+            spec.dataframe_to_csv_json,
+        ],
+        "the version of batchmesh": VERSION.rpartition(".")[0],
+    }
 
 
 def _progress_timeout(spec: job_pb2.JobSpec) -> float:
@@ -166,16 +201,49 @@ def _file_name(spec: job_pb2.JobSpec) -> str:
 
 
 def _output(spec: job_pb2.JobSpec) -> str:
-    if not spec.output:
-        return "output is missing."
-    return "" if spec.output.startswith("/") else f"output is '{spec.output}'; it must be an absolute path."
+    return _misplaced("output is", spec.output) if spec.output else "output is missing."
 
 
 def _inputs(spec: job_pb2.JobSpec) -> str:
-    relative = [path for path in spec.inputs if not path.startswith("/")]
     if not spec.inputs:
         return "inputs is missing."
-    return f"inputs has '{relative[0]}'; it must be an absolute path." if relative else ""
+    return next(filter(None, (_misplaced("inputs has", path) for path in spec.inputs)), "")
+
+
+def _misplaced(who: str, path: str) -> str:
+    """The sentence for what is neither an absolute path nor a reference."""
+    if path.startswith("/"):
+        return ""
+    try:
+        reference = parse(path)
+    except SpecRefused as error:
+        return f"{who} a malformed reference: {error}"
+    return "" if reference else f"{who} '{path}'; it must be an absolute path, or datastore://NAME/PATH."
+
+
+def _environment(spec: job_pb2.JobSpec) -> str:
+    wanted = spec.environment
+    if wanted.user_managed and wanted.requirements:
+        return (
+            "environment is user_managed and has requirements; nothing is installed into an interpreter that is used "
+            "as it is, so leave out one of the two."
+        )
+    if wanted.interpreter_path and not wanted.interpreter_path.startswith("/"):
+        return f"environment has the interpreter '{wanted.interpreter_path}'; it must be an absolute path."
+    return next(filter(None, map(_unfit, [wanted.interpreter_path, *wanted.requirements])), "")
+
+
+def _unfit(line: str) -> str:
+    """The sentence for what cannot be a line of a requirements.txt on each node."""
+    if any(each in line for each in "\n\r\0"):
+        return f"environment has {line!r}; a requirement is one line, and has no NUL."
+    relative = [path for path in paths_in(line) if not path.startswith("/")]
+    if not relative:
+        return ""
+    return (
+        f"environment has the requirement '{line}', and {relative[0]} would be another file on each node; name a path "
+        "that is absolute there, or put what it says in its place."
+    )
 
 
 def _size(spec: job_pb2.JobSpec) -> str:
@@ -193,6 +261,9 @@ _RULES: dict[str, Callable[[job_pb2.JobSpec], str]] = {
     "source_digest": _required("source_digest"),
     "inputs": _inputs,
     "output": _output,
+    "environment": _environment,
+    "models": supplies.models,
+    "side_inputs": supplies.side_inputs,
     "mini_batch_size": _size,
     "csv_header": _one_of("csv_header", "present", "absent"),
     "append_row_file_name": _file_name,

@@ -49,6 +49,14 @@ class JobRow:
     report_path: str
     #: As it was submitted, whatever a resume has changed in `spec` since.
     submitted_spec: bytes
+    workspace: str = "default"
+    pipeline_run: str = ""
+    experiment: str = ""
+    #: It has been set in motion; until then it waits for others, is checked, or looks for an output to reuse.
+    let_in: int = 1
+    #: As in Job of job.proto.
+    reused_from: str = ""
+    not_reused: str = ""
 
     @property
     def life(self) -> int:
@@ -60,7 +68,7 @@ _JOB = ", ".join(field.name for field in fields(JobRow))
 #: Columns of jobs that change with a job's state.
 _WITH_STATE = (
     *("spec", "state", "round", "started", "ended", "cancelled", "error", "first_failure", "progress"),
-    *("output_path", "report_path"),
+    *("output_path", "report_path", "input_kind", "let_in", "reused_from", "not_reused"),
 )
 
 
@@ -94,12 +102,36 @@ class OutcomeRow(NamedTuple):
     final: bool
 
 
+class Labels(NamedTuple):
+    """What jobs are listed by."""
+
+    workspace: str = "default"
+    pipeline_run: str = ""
+    experiment: str = ""
+
+
+_UNLABELLED, _ANY = Labels(), Labels(workspace="")
+
 # ---- jobs ----
 
 
-def add_job(job_id: str, spec: bytes, input_kind: int, submitted: float) -> list[Statement]:
-    sql = "INSERT INTO jobs (job_id, spec, submitted_spec, state, input_kind, submitted) VALUES (?, ?, ?, ?, ?, ?)"
-    return [(sql, [(job_id, spec, spec, int(State.PENDING), input_kind, submitted)])]
+def add_job(
+    job_id: str,
+    spec: bytes,
+    input_kind: int,
+    submitted: float,
+    labels: Labels = _UNLABELLED,
+    after: Sequence[str] | None = None,
+) -> list[Statement]:
+    """`after`: ids of the jobs that it comes after; None for a job that is set in motion at once."""
+    sql = (
+        "INSERT INTO jobs (job_id, spec, submitted_spec, state, input_kind, submitted, workspace, pipeline_run, "
+        "experiment, let_in) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    )
+    state = State.WAITING if after else State.PENDING
+    values = (job_id, spec, spec, int(state), input_kind, submitted, *labels, int(after is None))
+    edge = "INSERT INTO predecessors SELECT number, ? FROM jobs WHERE job_id = ?"
+    return [(sql, [values]), (edge, [(each, job_id) for each in sorted(set(after or ()))])]
 
 
 def set_state(row: JobRow) -> list[Statement]:
@@ -119,10 +151,12 @@ def find_job(db: Database, job_id: str) -> JobRow | None:
     return JobRow(*row) if row else None
 
 
-def list_jobs(db: Database, before: int, count: int) -> list[JobRow]:
-    """The newest `count` jobs whose number is below `before`."""
-    rows = db.execute(f"SELECT {_JOB} FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?", (before, count))
-    return [JobRow(*row) for row in rows]
+def list_jobs(db: Database, before: int, count: int, labels: Labels = _ANY) -> list[JobRow]:
+    """The newest `count` jobs with a number below `before` and these labels, of which empty ones ask for nothing."""
+    wanted = {name: value for name, value in labels._asdict().items() if value}
+    where = "".join(f" AND {name} = ?" for name in wanted)
+    sql = f"SELECT {_JOB} FROM jobs WHERE number < ?{where} ORDER BY number DESC LIMIT ?"
+    return [JobRow(*row) for row in db.execute(sql, (before, *wanted.values(), count))]
 
 
 def unfinished_jobs(db: Database) -> list[JobRow]:
@@ -131,7 +165,7 @@ def unfinished_jobs(db: Database) -> list[JobRow]:
 
 
 def delete_job(number: int) -> list[Statement]:
-    tables = ("mini_batches", "outcomes", "files_without_rows", "serving")
+    tables = ("mini_batches", "outcomes", "files_without_rows", "serving", "predecessors", "reuse")
     statements: list[Statement] = [(f"DELETE FROM {table} WHERE job = ?", [(number,)]) for table in tables]
     return [*statements, ("DELETE FROM jobs WHERE number = ?", [(number,)])]
 

@@ -69,6 +69,12 @@ def said_clearly(path: Path | str) -> Iterator[None]:
         raise clear from error
 
 
+def sync_file(path: Path) -> None:
+    """Makes the content of a file durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -81,21 +87,24 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, durably."""
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Makes a folder and those above it, durably. What has to be made gets that mode, less the umask."""
     if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder.parent, mode)
+        folder.mkdir(mode, exist_ok=True)
     # Also when it is there: whoever made it may have been killed before this.
     with suppress(PermissionError):  # we have made nothing in a folder that we may not read
         sync_folder(folder.parent)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replaces a small file by one that is either the old one or all of `data`, whatever happens meanwhile."""
+def write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replaces a small file by one that is either the old one or all of `data`, whatever happens meanwhile.
+
+    It has that mode, less the umask, from the first byte on.
+    """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -35,6 +35,24 @@ class FileIdentity(NamedTuple):
         return self.inode == status.st_ino and self.modified in (0, status.st_mtime_ns)
 
 
+class Own(NamedTuple):
+    """Of the files at the path of a job's output: those that are its own, of commits before."""
+
+    files: tuple[FileIdentity, ...] = ()
+    #: In a remote datastore.
+    stamps: tuple[str, ...] = ()
+    #: An upload was cut off: whatever is there remotely.
+    anything: bool = False
+
+    def has_file(self, path: Path) -> FileIdentity | None:
+        """That of the file at `path`, if it is one of them."""
+        return next((each for each in self.files if each.is_that_of(path)), None)
+
+    def has_stamp(self, stamp: str) -> bool:
+        """Whether it is that of one of them."""
+        return self.anything or stamp in self.stamps
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a commit published. Until `published` it is what a commit is about to publish."""
@@ -52,11 +70,28 @@ class Manifest:
     #: Identity of the output file of an earlier commit, which stands there until this one's takes its place.
     earlier_inode: int = 0
     earlier_modified: int = 0
+    #: Of a summary_only job: by what its files are known again; empty when it is not known.
+    fingerprint: str = ""
+    #: Of an output in a remote datastore: the workspace of that, and what the file had for a stamp once it was there.
+    workspace: str = ""
+    stamp: str = ""
+    earlier_stamp: str = ""
+    #: All of it is in the staging folder, and some of it may be in the datastore.
+    staged: bool = False
 
-    def own(self) -> list[FileIdentity]:
-        """The files that the job may have at its output's path."""
-        found = [FileIdentity(self.inode, self.modified), FileIdentity(self.earlier_inode, self.earlier_modified)]
-        return [each for each in found if each.inode]
+    @property
+    def file_name(self) -> str:
+        """That of the published append_row file; empty when there is none."""
+        return self.output_path.rpartition("/")[2] if self.inode else ""
+
+    def own(self) -> Own:
+        """What the job may have at its output's path."""
+        files = [FileIdentity(self.inode, self.modified), FileIdentity(self.earlier_inode, self.earlier_modified)]
+        return Own(
+            tuple(each for each in files if each.inode),
+            tuple(filter(None, (self.stamp, self.earlier_stamp))),
+            anything=self.staged and not self.published,
+        )
 
 
 class Manifests:
@@ -76,7 +111,7 @@ class Manifests:
         with said_clearly(path):
             write_durably(path, json.dumps(asdict(manifest)).encode())
 
-    def own(self, job_id: str) -> list[FileIdentity]:
-        """The files that the job may have at its output's path from earlier commits."""
+    def own(self, job_id: str) -> Own:
+        """What the job may have at its output's path from earlier commits."""
         manifest = self.of(job_id)
-        return manifest.own() if manifest else []
+        return manifest.own() if manifest else Own()

@@ -7,7 +7,12 @@ root/jobs/<id>/logs/<name…>
 root/jobs/<id>/reservation.json    the output folder the job holds
 root/jobs/<id>/manifest.json       what the last commit published
 root/jobs/<id>/commit/             the stream of a commit in progress
+root/jobs/<id>/files/<name…>       what scripts wrote to an output folder that their node does not see
+root/jobs/<id>/incoming/           such files on their way in
+root/jobs/<id>/output/             an output for a remote datastore, while it is made and uploaded
 root/trash/                        jobs being deleted
+root/catalog/<workspace>/<kind>/<name>/<version>.json
+root/datastore/<workspace>/        the default datastore of the workspace
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from batchmesh.data.job_report import REPORT
 from batchmesh.errors import BadName
 
 if TYPE_CHECKING:
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+#: Every name of ours that is hidden in an output folder begins so.
+HIDDEN = ".batchmesh-"
 _LOG_PART = re.compile(r"[A-Za-z0-9_@:+=-][A-Za-z0-9._@:+=-]{0,199}")
 
 
@@ -33,6 +41,8 @@ class Places:
         self.artifacts = root / "artifacts"
         self.jobs = root / "jobs"
         self.trash = root / "trash"
+        self.catalog = root / "catalog"
+        self.datastore = root / "datastore"
         self.lock = root / "lock"
 
     def job(self, job_id: str) -> Path:
@@ -65,6 +75,26 @@ class Places:
     def manifest(self, job_id: str) -> Path:
         """What the job has published."""
         return self.job(job_id) / "manifest.json"
+
+    def files(self, job_id: str) -> Path:
+        """What agents have sent of the job's output."""
+        return self.job(job_id) / "files"
+
+    def file(self, job_id: str, name: str) -> Path:
+        """One of those; `name` is relative to the output folder."""
+        parts = name.split("/")
+        odd = not name or "\0" in name or any(part in ("", ".", "..") for part in parts)
+        if odd or parts[0] == REPORT or parts[0].startswith(HIDDEN):
+            raise BadName(f"'{name}' is no name of a file in an output folder; write another one.")
+        return self.files(job_id).joinpath(*parts)
+
+    def incoming(self, job_id: str) -> Path:
+        """Where such a file is until it is whole."""
+        return self.job(job_id) / "incoming"
+
+    def staging(self, job_id: str) -> Path:
+        """Where an output for a remote datastore is made."""
+        return self.job(job_id) / "output"
 
     def spool(self, job_id: str) -> Path:
         """What a commit is told before it can begin."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from .disk import sync_folder
+from batchmesh.data.job_report import SUMMARY
+
+from .disk import sync_file, sync_folder
+from .spool import PROCESSED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .spool import Spool
+PROCESSED = "processed_mini-batches.csv"
 
 
 class FailedItems:
@@ -53,13 +55,15 @@ class FailedItems:
         self._next = next(self._whole, None)
 
 
-def write_report(folder: Path, summary: dict[str, Any], spool: Spool) -> None:
-    """Completes a folder that FailedItems has written to, durably."""
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(spool.processed, folder / "processed_mini-batches.csv")
+def write_report(folder: Path, summary: dict[str, Any], processed: Path | None) -> None:
+    """Completes a folder that FailedItems has written to, durably. `processed`: None when no mini-batch was run."""
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if processed is not None:
+        shutil.copyfile(processed, folder / PROCESSED)
+    else:
+        (folder / PROCESSED).write_text(",".join(PROCESSED_COLUMNS) + "\n", encoding="utf-8")
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     sync_folder(folder)
 
 

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option("--workspace", default="", metavar="NAME", help="Only jobs of that workspace.")
+@click.option("--experiment", default="", metavar="NAME", help="Only jobs of that experiment.")
+@click.option("--pipeline-run", default="", metavar="ID", help="Only the steps of that run of a pipeline.")
 @mesh_options
 @json_option
-def jobs(where: Where, as_json: bool) -> None:
+def jobs(where: Where, as_json: bool, **labels: str) -> None:
     """List the jobs of the mesh, the newest first."""
     with where.connect() as client:
         if as_json:
-            for job in client.list():
+            for job in client.list(**labels):
                 click.echo(job_json(job))
             return
         from batchmesh.cli.table import print_table
 
         columns = ("job", "state", "mini-batches", "items", "failed", "took", "submitted", "script", "output")
-        print_table(columns, map(_row, client.list()))
+        print_table(columns, map(_row, client.list(**labels)))
 
 
 @click.command()
@@ -104,6 +107,11 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
         yield "error", job.error.message
     if job.first_failure:
         yield "first failure", job.first_failure.message
+    if job.spec.after:
+        yield "comes after", " ".join(job.spec.after)
+    for name in ("reused_from", "not_reused"):
+        if getattr(job, name):
+            yield name.replace("_", " "), getattr(job, name)
     yield "progress", counts(job)
     yield "now", f"{progress.running_mini_batches} running on {progress.workers} workers of {progress.nodes} nodes"
     yield "failed attempts, tried again", str(progress.retried_attempts)

@@ -26,10 +26,11 @@ def nodes(where: Where, as_json: bool) -> None:
             node.node_id,
             str(node.state),
             f"{node.workers}/{node.slots}",
+            node.compute_target,
             node.address,
             f"{ago(node.last_heartbeat)} ago" if node.last_heartbeat else "",
             " ".join(node.job_ids),
         )
         for node in found
     )
-    print_table(("node", "state", "workers", "address", "heard", "jobs"), rows)
+    print_table(("node", "state", "workers", "compute target", "address", "heard", "jobs"), rows)

@@ -89,20 +89,20 @@ def _submission(given: dict[str, Any]) -> Submission:
     return Submission.prepare(given["script"], given["inputs"], given["output"], **settings)
 
 
-def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE, repeated."""
-    pairs: dict[str, str] = {}
+    found: dict[str, str] = {}
     for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE.", context, parameter)
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found
 
 
-def _types(context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, str]:
+def column_types(context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, str]:
     """NAME=TYPE, separated by commas."""
-    return _pairs(context, parameter, tuple(text.split(","))) if text else {}
+    return pairs(context, parameter, tuple(text.split(","))) if text else {}
 
 
 def _same_face(wrapped: Callable[..., Any], command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,9 +117,20 @@ _JOB_PARAMETERS = [
     click.argument("script"),
     click.argument("script_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS FOR THE SCRIPT]"),
     click.option(
-        "--input", "inputs", multiple=True, required=True, metavar="PATH", help="File, folder or glob; may be repeated."
+        "--input",
+        "inputs",
+        multiple=True,
+        required=True,
+        metavar="PATH",
+        help="File, folder or glob, datastore://NAME/PATH of the same, or dataset:NAME[:VERSION]; may be repeated.",
     ),
-    click.option("--output", required=True, metavar="DIR", help="Folder of the output; absent or empty."),
+    click.option(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="Folder of the output, or datastore://NAME/PATH; absent or empty.",
+    ),
+    click.option("--workspace", metavar="NAME", help="Namespace of datastores, datasets, models [default: default]."),
     click.option("--source-directory", metavar="DIR", help="Folder sent along [default: the script's own]."),
     click.option("--mini-batch-size", metavar="SIZE", help="10 (files), 1MB, '1000 rows' [default: 10 files or 1 MB]."),
     click.option(
@@ -151,6 +162,23 @@ _JOB_PARAMETERS = [
     ),
     click.option("--process-count-per-node", type=int, metavar="N", help="Workers on each node [default: its slots]."),
     click.option("--node-count", type=int, metavar="N", help="Nodes that serve the job at most [default: all]."),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        metavar="NAME[=PATH]",
+        help="Model in AZUREML_MODEL_DIR: the newest, NAME:VERSION, or PATH, which is registered; may be repeated.",
+    ),
+    click.option(
+        "--side-input",
+        "side_inputs",
+        multiple=True,
+        callback=pairs,
+        metavar="NAME=PATH",
+        help="File or folder on each node before its first mini-batch; its path there replaces {NAME} in the script's "
+        "arguments; may be repeated.",
+    ),
+    click.option("--compute-target", metavar="NAME", help="Only nodes of that target serve the job."),
     click.option("--run-invocation-timeout", type=float, metavar="S", help="Seconds for one run() [default: 60]."),
     click.option("--run-max-try", type=int, metavar="N", help="Total tries of a mini-batch [default: 3]."),
     click.option("--task-overhead-timeout", type=float, metavar="S", help="Seconds around run() [default: 30]."),
@@ -169,10 +197,22 @@ _JOB_PARAMETERS = [
         help="Level of the script's logging [default: INFO].",
     ),
     click.option(
+        "--environment",
+        metavar="FILE",
+        help="requirements.txt of a virtual environment that each node makes for it [default: the node's own Python].",
+    ),
+    click.option(
+        "--reuse",
+        "allow_reuse",
+        is_flag=True,
+        default=None,
+        help="Take the output of an earlier job with --reuse that was the same, if no item of it failed.",
+    ),
+    click.option(
         "--environment-variable",
         "environment_variables",
         multiple=True,
-        callback=_pairs,
+        callback=pairs,
         metavar="NAME=VALUE",
         help="Set in the workers; may be repeated.",
     ),
@@ -186,13 +226,16 @@ _JOB_PARAMETERS = [
     ),
     click.option(
         "--csv-types",
-        callback=_types,
+        callback=column_types,
         metavar="NAME=TYPE,…",
         help="string, int64, float64, bool, timestamp [default: inferred].",
     ),
     click.option("--overwrite", is_flag=True, help="Take an output folder that is not empty."),
 ]
 _SETTING_NAMES = (
+    "models",
+    "side_inputs",
+    "workspace",
     "source_directory",
     "mini_batch_size",
     "error_threshold",
@@ -202,6 +245,7 @@ _SETTING_NAMES = (
     "append_row_file_name",
     "process_count_per_node",
     "node_count",
+    "compute_target",
     "run_invocation_timeout",
     "run_max_try",
     "task_overhead_timeout",
@@ -210,6 +254,8 @@ _SETTING_NAMES = (
     "logging_level",
     "isolate_failures",
     "backup_attempts",
+    "environment",
+    "allow_reuse",
     "environment_variables",
     "input_type",
     "csv_header",

@@ -21,6 +21,10 @@ def report(job: Job) -> None:
 def lines(job: Job) -> list[str]:
     """The sentences; a traceback stands between them as it is."""
     said = [_headline(job)]
+    if job.reused_from:
+        said.append(f"reused: it is the output of {job.reused_from}")
+    if job.not_reused:
+        said.append(f"not reused: {job.not_reused}")
     if job.error is not None and job.state is not JobState.SUCCEEDED:
         said.append(f"error: {job.error.message}")
     said += _traceback(job)

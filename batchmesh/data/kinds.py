@@ -39,7 +39,7 @@ def kind_of_input(text: str, first: str | None = None) -> str:
     """From the path if it is a file or a glob; from the first file listed if a folder or a glob of any ending.
 
     `first` is that file where the caller knows it.
-    Errors: InputRefused as of listing.list_inputs.
+    Errors: InputRefused as of listing.list_input.
     """
     ending_is_open = listing.is_glob(text) and listing.is_glob(os.path.splitext(text)[1] or "-")
     if listing.is_folder(text) or ending_is_open:
@@ -52,7 +52,7 @@ def kind_of_inputs(
 ) -> str:
     """The one kind of all inputs; `firsts` are their first files where the caller knows them.
 
-    Errors: InputRefused if they are of several kinds, if there is none, or as of listing.list_inputs.
+    Errors: InputRefused if they are of several kinds, if there is none, or as of listing.list_input.
     """
     if not inputs:
         raise listing.InputRefused("there is no input; give at least one file, folder or glob")

@@ -1,10 +1,11 @@
 """Lists inputs lazily, in the order their items have in the output.
 
-    input ──(folder = every file below it, glob, file)──▶ walk, one sorted scandir a folder ──▶ Listed, Listed, …
+    input ──(folder = every file below it, glob, file)──▶ walk, one sorted scandir a folder ──▶ path, path, …
 
 Order is bytewise on the whole relative path: a folder sorts as its name and a slash, which makes sorting each folder's
 own names enough. Names that begin with '.' are left out; symlinked files are followed, symlinked folders are not; a
-symlink that leads nowhere is an item, which then fails by name; sockets, pipes and devices are no items.
+symlink that leads nowhere is an item, which then fails by name; sockets, pipes and devices are no items. The report of
+an earlier job that stands directly in an input folder is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import fnmatch
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from batchmesh.data.job_report import REPORT, holds_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,36 +28,12 @@ class InputRefused(ValueError):
     """An input cannot be used: the message names it and says what to do."""
 
 
-class Listed(NamedTuple):
-    """One file of an input: the input's number, from 0 in the order given, and the file's absolute path."""
-
-    input_number: int
-    path: str
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file now; 0 if it cannot be told (a symlink that leads nowhere)."""
-        try:
-            return os.stat(self.path).st_size
-        except OSError:
-            return 0
-
-
-def list_inputs(inputs: Sequence[str], after: tuple[int, str] | None = None) -> Iterator[Listed]:
-    """Every file of every input; with `after`, (input number, path) of a file once yielded, only those behind it.
-
-    Errors: InputRefused for an input that does not exist, holds no file, or has a folder that cannot be read.
-    """
-    first, last = after if after is not None else (0, None)
-    for number in range(first, len(inputs)):
-        for path in list_input(inputs[number], last if number == first else None):
-            yield Listed(number, path)
-
-
 def list_input(text: str, after: str | None = None) -> Iterator[str]:
     """The absolute paths of one input's files.
 
-    Errors: as of list_inputs; an input of which `after` was once yielded is never refused as empty.
+    With `after`, a path once yielded, only those behind it.
+    Errors: InputRefused for an input that does not exist, holds no file (never with `after`), or has a folder that
+    cannot be read.
     """
     root, pattern = _root_of(text)
     if pattern is None:
@@ -63,7 +42,8 @@ def list_input(text: str, after: str | None = None) -> Iterator[str]:
     found = after is not None
     folder = os.fsencode(os.path.join(root, ""))
     behind = None if after is None else os.fsencode(after)[len(folder) :]
-    for name in _walk(folder, pattern, behind):
+    left_out = f"{REPORT}/".encode() if pattern.is_whole_folder and holds_report(folder) else b""
+    for name in _walk(folder, pattern, behind, left_out):
         found = True
         yield os.fsdecode(folder + name)
     if not found:
@@ -79,11 +59,12 @@ def is_folder(text: str) -> bool:
     return os.path.isdir(text)
 
 
-class _Pattern:
+class Pattern:
     """The parts of a glob below its fixed folder. A state is the set of parts that may match the next name."""
 
     def __init__(self, parts: Sequence[str]) -> None:
         self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts]
+        self.is_whole_folder = all(part == "**" for part in parts)
 
     def start(self) -> frozenset[int]:
         return self._with_skips({0})
@@ -114,7 +95,7 @@ class _Pattern:
         return frozenset(state)
 
 
-def _root_of(text: str) -> tuple[str, _Pattern | None]:
+def _root_of(text: str) -> tuple[str, Pattern | None]:
     """The folder that a listing starts from and the pattern below it, or a single file and None."""
     path = os.path.abspath(text)
     mode = _mode_of(text)
@@ -124,11 +105,11 @@ def _root_of(text: str) -> tuple[str, _Pattern | None]:
         root = os.sep.join(parts[:fixed]) or os.sep
         if not os.path.isdir(root):
             raise InputRefused(f"input {text!r}: there is no folder {root!r}; check the path")
-        return root, _Pattern(parts[fixed:])
+        return root, Pattern(parts[fixed:])
     if mode is None:
         raise InputRefused(f"input {text!r} does not exist; check the path")
     if stat.S_ISDIR(mode):
-        return path, _Pattern(["**"])
+        return path, Pattern(["**"])
     if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
         raise InputRefused(f"input {text!r} is neither a file nor a folder; give one of these or a glob")
     return path, None
@@ -148,8 +129,11 @@ def _mode_of(text: str) -> int | None:
     return None
 
 
-def _walk(root: bytes, pattern: _Pattern, after: bytes | None) -> Iterator[bytes]:
-    """The matching relative paths below `root` (which ends with a slash) in bytewise order, from behind `after`."""
+def _walk(root: bytes, pattern: Pattern, after: bytes | None, left_out: bytes = b"") -> Iterator[bytes]:
+    """The matching relative paths below `root` (which ends with a slash) in bytewise order, from behind `after`.
+
+    `left_out` is a folder directly in it, with a slash.
+    """
     stack = [(b"", pattern.start(), _names_in(root))]
     while stack:
         folder, state, names = stack[-1]
@@ -158,6 +142,8 @@ def _walk(root: bytes, pattern: _Pattern, after: bytes | None) -> Iterator[bytes
             continue
         name = names.pop()
         path, is_dir = folder + name, name.endswith(b"/")
+        if path == left_out:
+            continue
         if after is not None and path <= after and not (is_dir and after.startswith(path)):
             continue
         behind = pattern.step(state, name[:-1] if is_dir else name)

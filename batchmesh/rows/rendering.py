@@ -54,6 +54,20 @@ class _CountingRenderer:
         return Rendered(b"", b"", 0)
 
 
+class _UnableRenderer:
+    def __init__(self, why: ImportError) -> None:
+        self._why = why
+
+    def render(self, result: Any) -> Rendered:
+        del result
+        raise ImportError(str(self._why))
+
+
+def unable_renderer(why: ImportError) -> Renderer:
+    """For a format whose library is not in the user's environment, or broken there: each result fails, and says why."""
+    return _UnableRenderer(why)
+
+
 def counting_renderer() -> Renderer:
     """For summary_only: a result is checked to be one, and gives no rows."""
     return _CountingRenderer()

@@ -247,7 +247,7 @@ class PoolStatus(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         PHASE_UNSPECIFIED: PoolStatus._Phase.ValueType  # 0
         PHASE_PREPARING: PoolStatus._Phase.ValueType  # 1
-        """Fetching the source."""
+        """Fetching the source, models and side inputs, and making the environment."""
         PHASE_WAITING_FOR_SLOTS: PoolStatus._Phase.ValueType  # 2
         """All slots of the node are taken by other jobs."""
         PHASE_WARMING: PoolStatus._Phase.ValueType  # 3
@@ -255,12 +255,14 @@ class PoolStatus(_message.Message):
         PHASE_READY: PoolStatus._Phase.ValueType  # 4
         """At least one worker takes mini-batches."""
         PHASE_FAILED: PoolStatus._Phase.ValueType  # 5
-        """init() failed three times in a row, or the source could not be fetched: the node is no use to the job."""
+        """init() failed three times in a row, or something that workers need could not be fetched or made: the node is no use
+        to the job.
+        """
 
     class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
     PHASE_UNSPECIFIED: PoolStatus.Phase.ValueType  # 0
     PHASE_PREPARING: PoolStatus.Phase.ValueType  # 1
-    """Fetching the source."""
+    """Fetching the source, models and side inputs, and making the environment."""
     PHASE_WAITING_FOR_SLOTS: PoolStatus.Phase.ValueType  # 2
     """All slots of the node are taken by other jobs."""
     PHASE_WARMING: PoolStatus.Phase.ValueType  # 3
@@ -268,7 +270,9 @@ class PoolStatus(_message.Message):
     PHASE_READY: PoolStatus.Phase.ValueType  # 4
     """At least one worker takes mini-batches."""
     PHASE_FAILED: PoolStatus.Phase.ValueType  # 5
-    """init() failed three times in a row, or the source could not be fetched: the node is no use to the job."""
+    """init() failed three times in a row, or something that workers need could not be fetched or made: the node is no use
+    to the job.
+    """
 
     PHASE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int

@@ -88,7 +88,7 @@ class Failure(_message.Message):
         KIND_BAD_RESULT: Failure._Kind.ValueType  # 7
         """The result is larger than max_result_bytes, or could not be rendered."""
         KIND_UNREADABLE_FILE: Failure._Kind.ValueType  # 8
-        """A planned file is damaged or of another kind than the input; no run() was tried."""
+        """A planned file is damaged, of another kind than the input, or cannot be fetched; no run() was tried."""
         KIND_NODE_LOST: Failure._Kind.ValueType  # 9
         """The node was lost. Not a try, unless that has happened to the mini-batch more than three times."""
         KIND_ENVIRONMENT: Failure._Kind.ValueType  # 10
@@ -107,6 +107,8 @@ class Failure(_message.Message):
         """The mesh that ran the job ended."""
         KIND_OUT_OF_MEMORY: Failure._Kind.ValueType  # 17
         """The worker, with all that it had started, used more memory than its limit."""
+        KIND_PREDECESSOR: Failure._Kind.ValueType  # 18
+        """A job that this one comes after did not succeed."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Failure.Kind.ValueType  # 0
@@ -125,7 +127,7 @@ class Failure(_message.Message):
     KIND_BAD_RESULT: Failure.Kind.ValueType  # 7
     """The result is larger than max_result_bytes, or could not be rendered."""
     KIND_UNREADABLE_FILE: Failure.Kind.ValueType  # 8
-    """A planned file is damaged or of another kind than the input; no run() was tried."""
+    """A planned file is damaged, of another kind than the input, or cannot be fetched; no run() was tried."""
     KIND_NODE_LOST: Failure.Kind.ValueType  # 9
     """The node was lost. Not a try, unless that has happened to the mini-batch more than three times."""
     KIND_ENVIRONMENT: Failure.Kind.ValueType  # 10
@@ -144,6 +146,8 @@ class Failure(_message.Message):
     """The mesh that ran the job ended."""
     KIND_OUT_OF_MEMORY: Failure.Kind.ValueType  # 17
     """The worker, with all that it had started, used more memory than its limit."""
+    KIND_PREDECESSOR: Failure.Kind.ValueType  # 18
+    """A job that this one comes after did not succeed."""
 
     KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
@@ -242,6 +246,16 @@ class JobSpec(_message.Message):
     LOGGING_LEVEL_FIELD_NUMBER: _builtins.int
     ISOLATE_FAILURES_FIELD_NUMBER: _builtins.int
     BACKUP_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    WORKSPACE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    SIDE_INPUTS_FIELD_NUMBER: _builtins.int
+    COMPUTE_TARGET_FIELD_NUMBER: _builtins.int
+    ALLOW_REUSE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    PIPELINE_RUN_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    STEP_NAME_FIELD_NUMBER: _builtins.int
     entry_script: _builtins.str
     """Path of the entry script, relative to the root of the source artifact. Required."""
     source_digest: _builtins.str
@@ -252,13 +266,15 @@ class JobSpec(_message.Message):
     csv_header: _builtins.str
     """"present" (default) or "absent"."""
     output: _builtins.str
-    """Absolute path of the output folder. Required."""
+    """The output folder: its absolute path, or datastore://NAME/PATH. Required."""
     output_action: Global___OutputAction.ValueType
     """Default append_row."""
     append_row_file_name: _builtins.str
     """Default parallel_run_step.txt. The extension picks the format: .txt, .csv, .jsonl, .parquet."""
     overwrite: _builtins.bool
-    """Take a folder that is not empty."""
+    """Take a folder that is not empty. Files of the job's own take the place of those of the same names; in a remote
+    datastore all others below its PATH, unless that is empty, are deleted once the output is there.
+    """
     append_row_dataframe_header: _builtins.bool
     """--append_row_dataframe_header: a header line for DataFrames in a .txt output."""
     dataframe_to_csv_json: _builtins.str
@@ -291,6 +307,18 @@ class JobSpec(_message.Message):
     """Run what takes far longer than the others a second time on a free worker; the first to finish wins. Default: with
     more than one node, and never for summary_only.
     """
+    workspace: _builtins.str
+    """The namespace of the datastores that it names. Default "default"."""
+    compute_target: _builtins.str
+    """Only nodes of that compute target serve the job. Empty: all but those of local targets."""
+    allow_reuse: _builtins.bool
+    """Take the output of an earlier job that was the same in all that its output depends on, if there is one in which no
+    item failed.
+    """
+    pipeline_run: _builtins.str
+    """Labels: the pipeline run that it is a step of, its experiment, and the name of the step. May be empty."""
+    experiment: _builtins.str
+    step_name: _builtins.str
     @_builtins.property
     def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The user's arguments, put behind batchmesh's own flags in argv."""
@@ -299,11 +327,29 @@ class JobSpec(_message.Message):
     def environment_variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Absolute paths of files, folders, or globs. Required, at least one."""
+        """Absolute paths of files, folders, or globs, or datastore://NAME/PATH for the same in a datastore of the workspace.
+        Required, at least one.
+        """
 
     @_builtins.property
     def csv_types(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Column name to type: string, int64, float64, bool, timestamp."""
+
+    @_builtins.property
+    def environment(self) -> Global___Environment:
+        """What the workers run in. Absent: the agent's own Python."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobModel]:
+        """In AZUREML_MODEL_DIR of each worker, a folder each, by name."""
+
+    @_builtins.property
+    def side_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideInput]:
+        """Present on each node before its first mini-batch. {NAME} in `arguments` becomes the local path."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of jobs that have to succeed before this one is planned; what they write may be among its inputs."""
 
     def __init__(
         self,
@@ -336,10 +382,20 @@ class JobSpec(_message.Message):
         logging_level: _builtins.str = ...,
         isolate_failures: _builtins.bool | None = ...,
         backup_attempts: _builtins.bool | None = ...,
+        workspace: _builtins.str = ...,
+        environment: Global___Environment | None = ...,
+        models: _abc.Iterable[Global___JobModel] | None = ...,
+        side_inputs: _abc.Iterable[Global___SideInput] | None = ...,
+        compute_target: _builtins.str = ...,
+        allow_reuse: _builtins.bool = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
+        pipeline_run: _builtins.str = ...,
+        experiment: _builtins.str = ...,
+        step_name: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "backup_attempts", b"backup_attempts", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "isolate_failures", b"isolate_failures", "node_count", b"node_count", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "backup_attempts", b"backup_attempts", "environment", b"environment", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "isolate_failures", b"isolate_failures", "node_count", b"node_count", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "append_row_dataframe_header", b"append_row_dataframe_header", "append_row_file_name", b"append_row_file_name", "arguments", b"arguments", "backup_attempts", b"backup_attempts", "csv_header", b"csv_header", "csv_types", b"csv_types", "dataframe_to_csv_json", b"dataframe_to_csv_json", "entry_script", b"entry_script", "environment_variables", b"environment_variables", "error_threshold", b"error_threshold", "first_task_creation_timeout", b"first_task_creation_timeout", "input_kind", b"input_kind", "inputs", b"inputs", "isolate_failures", b"isolate_failures", "logging_level", b"logging_level", "mini_batch_size", b"mini_batch_size", "node_count", b"node_count", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "source_digest", b"source_digest", "task_overhead_timeout", b"task_overhead_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count", "_allowed_failed_percent", b"_allowed_failed_percent", "_backup_attempts", b"_backup_attempts", "_error_threshold", b"_error_threshold", "_first_task_creation_timeout", b"_first_task_creation_timeout", "_isolate_failures", b"_isolate_failures", "_node_count", b"_node_count", "_process_count_per_node", b"_process_count_per_node", "_progress_update_timeout", b"_progress_update_timeout", "_run_invocation_timeout", b"_run_invocation_timeout", "_run_max_try", b"_run_max_try", "_task_overhead_timeout", b"_task_overhead_timeout", "after", b"after", "allow_reuse", b"allow_reuse", "allowed_failed_count", b"allowed_failed_count", "allowed_failed_percent", b"allowed_failed_percent", "append_row_dataframe_header", b"append_row_dataframe_header", "append_row_file_name", b"append_row_file_name", "arguments", b"arguments", "backup_attempts", b"backup_attempts", "compute_target", b"compute_target", "csv_header", b"csv_header", "csv_types", b"csv_types", "dataframe_to_csv_json", b"dataframe_to_csv_json", "entry_script", b"entry_script", "environment", b"environment", "environment_variables", b"environment_variables", "error_threshold", b"error_threshold", "experiment", b"experiment", "first_task_creation_timeout", b"first_task_creation_timeout", "input_kind", b"input_kind", "inputs", b"inputs", "isolate_failures", b"isolate_failures", "logging_level", b"logging_level", "mini_batch_size", b"mini_batch_size", "models", b"models", "node_count", b"node_count", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "pipeline_run", b"pipeline_run", "process_count_per_node", b"process_count_per_node", "progress_update_timeout", b"progress_update_timeout", "run_invocation_timeout", b"run_invocation_timeout", "run_max_try", b"run_max_try", "side_inputs", b"side_inputs", "source_digest", b"source_digest", "step_name", b"step_name", "task_overhead_timeout", b"task_overhead_timeout", "workspace", b"workspace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_failed_count: _TypeAlias = _typing.Literal["allowed_failed_count"]  # noqa: Y015
     _WhichOneofArgType__allowed_failed_count: _TypeAlias = _typing.Literal["_allowed_failed_count", b"_allowed_failed_count"]  # noqa: Y015
@@ -393,6 +449,103 @@ class JobSpec(_message.Message):
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
 
 @_typing.final
+class Environment(_message.Message):
+    """The Python that the entry script runs in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    INTERPRETER_PATH_FIELD_NUMBER: _builtins.int
+    USER_MANAGED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    interpreter_path: _builtins.str
+    """Absolute path of the interpreter on each node; empty: the agent's own."""
+    user_managed: _builtins.bool
+    """Nothing is installed: the interpreter is used as it is."""
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lines of a requirements.txt. They are installed into a virtual environment that each node makes once for its content."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+        interpreter_path: _builtins.str = ...,
+        user_managed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpreter_path", b"interpreter_path", "name", b"name", "requirements", b"requirements", "user_managed", b"user_managed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Environment: _TypeAlias = Environment  # noqa: Y015
+
+@_typing.final
+class JobModel(_message.Message):
+    """A model as a job uses it: resolved, so that a version registered later changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    digest: _builtins.str
+    """SHA-256 (hex) of its artifact in storage."""
+    file: _builtins.str
+    """Name of the file; empty for a folder."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobModel: _TypeAlias = JobModel  # noqa: Y015
+
+@_typing.final
+class SideInput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    digest: _builtins.str
+    """SHA-256 (hex) of an artifact in storage, and its file's name, as in JobModel; or else …"""
+    file: _builtins.str
+    reference: _builtins.str
+    """… datastore://NAME/PATH of a file or folder."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        file: _builtins.str = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "name", b"name", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SideInput: _TypeAlias = SideInput  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """The whole state of a job at one moment."""
 
@@ -417,6 +570,8 @@ class Job(_message.Message):
         STATE_CANCELLED: Job._State.ValueType  # 7
         STATE_LOST: Job._State.ValueType  # 8
         """The embedded mesh it ran on ended; `resume` goes on with it."""
+        STATE_WAITING: Job._State.ValueType  # 9
+        """Accepted; the jobs that it comes after have not ended."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: Job.State.ValueType  # 0
@@ -432,6 +587,8 @@ class Job(_message.Message):
     STATE_CANCELLED: Job.State.ValueType  # 7
     STATE_LOST: Job.State.ValueType  # 8
     """The embedded mesh it ran on ended; `resume` goes on with it."""
+    STATE_WAITING: Job.State.ValueType  # 9
+    """Accepted; the jobs that it comes after have not ended."""
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
@@ -446,6 +603,8 @@ class Job(_message.Message):
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REPORT_PATH_FIELD_NUMBER: _builtins.int
+    REUSED_FROM_FIELD_NUMBER: _builtins.int
+    NOT_REUSED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     state: Global___Job.State.ValueType
     waiting_for: _builtins.str
@@ -456,6 +615,10 @@ class Job(_message.Message):
     """Number that grows with each change of this job."""
     report_path: _builtins.str
     """The folder of the job's report, set once it is written."""
+    reused_from: _builtins.str
+    """With allow_reuse: the job whose output this one has taken; empty when it ran."""
+    not_reused: _builtins.str
+    """With allow_reuse: in one line why it ran all the same, "nothing like it has run" or what differed."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -490,10 +653,12 @@ class Job(_message.Message):
         output_path: _builtins.str = ...,
         version: _builtins.int = ...,
         report_path: _builtins.str = ...,
+        reused_from: _builtins.str = ...,
+        not_reused: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "error", b"error", "first_failure", b"first_failure", "progress", b"progress", "spec", b"spec", "started", b"started", "submitted", b"submitted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "error", b"error", "first_failure", b"first_failure", "job_id", b"job_id", "output_path", b"output_path", "progress", b"progress", "report_path", b"report_path", "spec", b"spec", "started", b"started", "state", b"state", "submitted", b"submitted", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "error", b"error", "first_failure", b"first_failure", "job_id", b"job_id", "not_reused", b"not_reused", "output_path", b"output_path", "progress", b"progress", "report_path", b"report_path", "reused_from", b"reused_from", "spec", b"spec", "started", b"started", "state", b"state", "submitted", b"submitted", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,50 @@ class SubmitJobResponse(_message.Message):
 Global___SubmitJobResponse: _TypeAlias = SubmitJobResponse  # noqa: Y015
 
 @_typing.final
+class SubmitJobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitJobRequest]:
+        """Each with a job_id, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___SubmitJobRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitJobsRequest: _TypeAlias = SubmitJobsRequest  # noqa: Y015
+
+@_typing.final
+class SubmitJobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitJobsResponse: _TypeAlias = SubmitJobsResponse  # noqa: Y015
+
+@_typing.final
 class GetJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,18 +158,28 @@ class ListJobsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WORKSPACE_FIELD_NUMBER: _builtins.int
+    PIPELINE_RUN_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Default and limit 100."""
     page_token: _builtins.str
+    workspace: _builtins.str
+    """Only jobs with these labels; empty ones ask for nothing."""
+    pipeline_run: _builtins.str
+    experiment: _builtins.str
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        workspace: _builtins.str = ...,
+        pipeline_run: _builtins.str = ...,
+        experiment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "page_size", b"page_size", "page_token", b"page_token", "pipeline_run", b"pipeline_run", "workspace", b"workspace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +451,7 @@ class Node(_message.Message):
     JOINED_FIELD_NUMBER: _builtins.int
     LAST_HEARTBEAT_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
+    COMPUTE_TARGET_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     address: _builtins.str
     """Where the scheduler calls the agent."""
@@ -404,6 +459,8 @@ class Node(_message.Message):
     workers: _builtins.int
     """Live workers."""
     state: Global___Node.State.ValueType
+    compute_target: _builtins.str
+    """As in HeartbeatRequest."""
     @_builtins.property
     def joined(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -423,10 +480,11 @@ class Node(_message.Message):
         joined: _timestamp_pb2.Timestamp | None = ...,
         last_heartbeat: _timestamp_pb2.Timestamp | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        compute_target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["joined", b"joined", "last_heartbeat", b"last_heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "job_ids", b"job_ids", "joined", b"joined", "last_heartbeat", b"last_heartbeat", "node_id", b"node_id", "slots", b"slots", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "compute_target", b"compute_target", "job_ids", b"job_ids", "joined", b"joined", "last_heartbeat", b"last_heartbeat", "node_id", b"node_id", "slots", b"slots", "state", b"state", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +542,7 @@ class HeartbeatRequest(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
+    COMPUTE_TARGET_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Unique to one life of one agent."""
     address: _builtins.str
@@ -498,6 +557,8 @@ class HeartbeatRequest(_message.Message):
     """Node id of the agent that had the same work folder before and has died; empty: none is known. Its lease need not be
     waited for.
     """
+    compute_target: _builtins.str
+    """The compute target that it is a node of; empty: none."""
     def __init__(
         self,
         *,
@@ -508,10 +569,11 @@ class HeartbeatRequest(_message.Message):
         draining: _builtins.bool = ...,
         leaving: _builtins.bool = ...,
         replaces: _builtins.str = ...,
+        compute_target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "draining", b"draining", "leaving", b"leaving", "node_id", b"node_id", "replaces", b"replaces", "slots", b"slots", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "compute_target", b"compute_target", "draining", b"draining", "leaving", b"leaving", "node_id", b"node_id", "replaces", b"replaces", "slots", b"slots", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,3 +604,257 @@ class HeartbeatResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015
+
+@_typing.final
+class ComputeTarget(_message.Message):
+    """Nodes under a name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ComputeTarget._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ComputeTarget._Kind.ValueType  # 0
+        KIND_LOCAL: ComputeTarget._Kind.ValueType  # 1
+        """Agents on the supervisor's host, which it starts and ends as jobs need them."""
+        KIND_JOINED: ComputeTarget._Kind.ValueType  # 2
+        """Nodes that join by themselves with that name."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: ComputeTarget.Kind.ValueType  # 0
+    KIND_LOCAL: ComputeTarget.Kind.ValueType  # 1
+    """Agents on the supervisor's host, which it starts and ends as jobs need them."""
+    KIND_JOINED: ComputeTarget.Kind.ValueType  # 2
+    """Nodes that join by themselves with that name."""
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ComputeTarget._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: ComputeTarget._State.ValueType  # 0
+        STATE_RESIZING: ComputeTarget._State.ValueType  # 1
+        """Fewer nodes than wanted so far, or more."""
+        STATE_STEADY: ComputeTarget._State.ValueType  # 2
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: ComputeTarget.State.ValueType  # 0
+    STATE_RESIZING: ComputeTarget.State.ValueType  # 1
+    """Fewer nodes than wanted so far, or more."""
+    STATE_STEADY: ComputeTarget.State.ValueType  # 2
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MIN_NODES_FIELD_NUMBER: _builtins.int
+    MAX_NODES_FIELD_NUMBER: _builtins.int
+    IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    VM_SIZE_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    WANTED_NODES_FIELD_NUMBER: _builtins.int
+    JOINED_NODES_FIELD_NUMBER: _builtins.int
+    BUSY_NODES_FIELD_NUMBER: _builtins.int
+    DRAINING_NODES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """[a-zA-Z][a-zA-Z0-9-]{0,23}, as azureml-core has it: 2 to 16 characters there."""
+    kind: Global___ComputeTarget.Kind.ValueType
+    min_nodes: _builtins.int
+    max_nodes: _builtins.int
+    """At least 1."""
+    idle_seconds: _builtins.float
+    """Seconds without a job after which nodes above min_nodes end. Default 120."""
+    vm_size: _builtins.str
+    """Kept; says nothing to a local target."""
+    slots: _builtins.int
+    """Worker processes of each node; 0: the host's cores."""
+    wanted_nodes: _builtins.int
+    """Set by the scheduler: how many are wanted now, have joined and not gone; and of these, serve a job, are about to end."""
+    joined_nodes: _builtins.int
+    busy_nodes: _builtins.int
+    draining_nodes: _builtins.int
+    state: Global___ComputeTarget.State.ValueType
+    error: _builtins.str
+    """The newest thing that went wrong with it, as one sentence; empty when nothing does."""
+    @_builtins.property
+    def created(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___ComputeTarget.Kind.ValueType = ...,
+        min_nodes: _builtins.int = ...,
+        max_nodes: _builtins.int = ...,
+        idle_seconds: _builtins.float | None = ...,
+        vm_size: _builtins.str = ...,
+        slots: _builtins.int = ...,
+        wanted_nodes: _builtins.int = ...,
+        joined_nodes: _builtins.int = ...,
+        busy_nodes: _builtins.int = ...,
+        draining_nodes: _builtins.int = ...,
+        state: Global___ComputeTarget.State.ValueType = ...,
+        created: _timestamp_pb2.Timestamp | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "created", b"created", "idle_seconds", b"idle_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "busy_nodes", b"busy_nodes", "created", b"created", "draining_nodes", b"draining_nodes", "error", b"error", "idle_seconds", b"idle_seconds", "joined_nodes", b"joined_nodes", "kind", b"kind", "max_nodes", b"max_nodes", "min_nodes", b"min_nodes", "name", b"name", "slots", b"slots", "state", b"state", "vm_size", b"vm_size", "wanted_nodes", b"wanted_nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__idle_seconds: _TypeAlias = _typing.Literal["idle_seconds"]  # noqa: Y015
+    _WhichOneofArgType__idle_seconds: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_seconds) -> _WhichOneofReturnType__idle_seconds | None: ...
+
+Global___ComputeTarget: _TypeAlias = ComputeTarget  # noqa: Y015
+
+@_typing.final
+class CreateComputeTargetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___ComputeTarget: ...
+    def __init__(
+        self,
+        *,
+        target: Global___ComputeTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateComputeTargetRequest: _TypeAlias = CreateComputeTargetRequest  # noqa: Y015
+
+@_typing.final
+class CreateComputeTargetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___ComputeTarget: ...
+    def __init__(
+        self,
+        *,
+        target: Global___ComputeTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateComputeTargetResponse: _TypeAlias = CreateComputeTargetResponse  # noqa: Y015
+
+@_typing.final
+class GetComputeTargetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetComputeTargetRequest: _TypeAlias = GetComputeTargetRequest  # noqa: Y015
+
+@_typing.final
+class GetComputeTargetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___ComputeTarget: ...
+    def __init__(
+        self,
+        *,
+        target: Global___ComputeTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetComputeTargetResponse: _TypeAlias = GetComputeTargetResponse  # noqa: Y015
+
+@_typing.final
+class ListComputeTargetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComputeTargetsRequest: _TypeAlias = ListComputeTargetsRequest  # noqa: Y015
+
+@_typing.final
+class ListComputeTargetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComputeTarget]: ...
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[Global___ComputeTarget] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListComputeTargetsResponse: _TypeAlias = ListComputeTargetsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteComputeTargetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteComputeTargetRequest: _TypeAlias = DeleteComputeTargetRequest  # noqa: Y015
+
+@_typing.final
+class DeleteComputeTargetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteComputeTargetResponse: _TypeAlias = DeleteComputeTargetResponse  # noqa: Y015

@@ -39,6 +39,11 @@ class SchedulerServiceStub:
                 request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobRequest.SerializeToString,
                 response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobResponse.FromString,
                 _registered_method=True)
+        self.SubmitJobs = channel.unary_unary(
+                '/batchmesh.v1.SchedulerService/SubmitJobs',
+                request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/batchmesh.v1.SchedulerService/GetJob',
                 request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.GetJobRequest.SerializeToString,
@@ -79,6 +84,26 @@ class SchedulerServiceStub:
                 request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.GetMeshRequest.SerializeToString,
                 response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.GetMeshResponse.FromString,
                 _registered_method=True)
+        self.CreateComputeTarget = channel.unary_unary(
+                '/batchmesh.v1.SchedulerService/CreateComputeTarget',
+                request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetResponse.FromString,
+                _registered_method=True)
+        self.GetComputeTarget = channel.unary_unary(
+                '/batchmesh.v1.SchedulerService/GetComputeTarget',
+                request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetResponse.FromString,
+                _registered_method=True)
+        self.ListComputeTargets = channel.unary_unary(
+                '/batchmesh.v1.SchedulerService/ListComputeTargets',
+                request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteComputeTarget = channel.unary_unary(
+                '/batchmesh.v1.SchedulerService/DeleteComputeTarget',
+                request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetResponse.FromString,
+                _registered_method=True)
         self.Heartbeat = channel.unary_unary(
                 '/batchmesh.v1.SchedulerService/Heartbeat',
                 request_serializer=batchmesh_dot_v1_dot_scheduler__pb2.HeartbeatRequest.SerializeToString,
@@ -94,7 +119,16 @@ class SchedulerServiceServicer:
         same job.
         Errors: INVALID_ARGUMENT (BAD_SPEC, with a BadRequest that names the field; INPUT_REFUSED), FAILED_PRECONDITION
         (OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS (JOB_EXISTS, OUTPUT_RESERVED), PERMISSION_DENIED
-        (OUTPUT_UNWRITABLE), UNAVAILABLE (STORAGE_UNREACHABLE).
+        (OUTPUT_UNWRITABLE), NOT_FOUND (NO_COMPUTE_TARGET), UNAVAILABLE (STORAGE_UNREACHABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitJobs(self, request, context):
+        """Called by clients: several jobs at once, each as in SubmitJob; either all are accepted or none. Jobs may come after
+        others of the same request. Idempotent as SubmitJob is.
+        Errors: those of SubmitJob, with the job named; INVALID_ARGUMENT (BAD_SPEC: jobs in a circle).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,9 +199,40 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateComputeTarget(self, request, context):
+        """Called by clients: makes a compute target, or changes the one of that name.
+        Errors: INVALID_ARGUMENT (BAD_NAME, BAD_SPEC: also when it is of the other kind), FAILED_PRECONDITION (NO_SUPERVISOR:
+        nobody here can start agents).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetComputeTarget(self, request, context):
+        """Called by clients. Errors: NOT_FOUND (NO_COMPUTE_TARGET).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListComputeTargets(self, request, context):
+        """Called by clients.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteComputeTarget(self, request, context):
+        """Called by clients: the nodes of a local target finish what they have and end; those that joined by themselves stay.
+        Errors: NOT_FOUND (NO_COMPUTE_TARGET).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Heartbeat(self, request, context):
         """Called by agents every two seconds; the first one of a node joins it.
-        Errors: INVALID_ARGUMENT (BAD_NODE).
+        Errors: INVALID_ARGUMENT (BAD_NAME: of the node, or of its compute target).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +245,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.SubmitJob,
                     request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobRequest.FromString,
                     response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobResponse.SerializeToString,
+            ),
+            'SubmitJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitJobs,
+                    request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -221,6 +291,26 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.GetMeshRequest.FromString,
                     response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.GetMeshResponse.SerializeToString,
             ),
+            'CreateComputeTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateComputeTarget,
+                    request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetResponse.SerializeToString,
+            ),
+            'GetComputeTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetComputeTarget,
+                    request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetResponse.SerializeToString,
+            ),
+            'ListComputeTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListComputeTargets,
+                    request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsResponse.SerializeToString,
+            ),
+            'DeleteComputeTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteComputeTarget,
+                    request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetResponse.SerializeToString,
+            ),
             'Heartbeat': grpc.unary_unary_rpc_method_handler(
                     servicer.Heartbeat,
                     request_deserializer=batchmesh_dot_v1_dot_scheduler__pb2.HeartbeatRequest.FromString,
@@ -254,6 +344,33 @@ class SchedulerService:
             '/batchmesh.v1.SchedulerService/SubmitJob',
             batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobRequest.SerializeToString,
             batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.SchedulerService/SubmitJobs',
+            batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsRequest.SerializeToString,
+            batchmesh_dot_v1_dot_scheduler__pb2.SubmitJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -470,6 +587,114 @@ class SchedulerService:
             '/batchmesh.v1.SchedulerService/GetMesh',
             batchmesh_dot_v1_dot_scheduler__pb2.GetMeshRequest.SerializeToString,
             batchmesh_dot_v1_dot_scheduler__pb2.GetMeshResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateComputeTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.SchedulerService/CreateComputeTarget',
+            batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetRequest.SerializeToString,
+            batchmesh_dot_v1_dot_scheduler__pb2.CreateComputeTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetComputeTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.SchedulerService/GetComputeTarget',
+            batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetRequest.SerializeToString,
+            batchmesh_dot_v1_dot_scheduler__pb2.GetComputeTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListComputeTargets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.SchedulerService/ListComputeTargets',
+            batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsRequest.SerializeToString,
+            batchmesh_dot_v1_dot_scheduler__pb2.ListComputeTargetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteComputeTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.SchedulerService/DeleteComputeTarget',
+            batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetRequest.SerializeToString,
+            batchmesh_dot_v1_dot_scheduler__pb2.DeleteComputeTargetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,7 +36,12 @@ class SchedulerServiceStub:
     same job.
     Errors: INVALID_ARGUMENT (BAD_SPEC, with a BadRequest that names the field; INPUT_REFUSED), FAILED_PRECONDITION
     (OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS (JOB_EXISTS, OUTPUT_RESERVED), PERMISSION_DENIED
-    (OUTPUT_UNWRITABLE), UNAVAILABLE (STORAGE_UNREACHABLE).
+    (OUTPUT_UNWRITABLE), NOT_FOUND (NO_COMPUTE_TARGET), UNAVAILABLE (STORAGE_UNREACHABLE).
+    """
+    SubmitJobs: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.SubmitJobsRequest, _scheduler_pb2.SubmitJobsResponse]
+    """Called by clients: several jobs at once, each as in SubmitJob; either all are accepted or none. Jobs may come after
+    others of the same request. Idempotent as SubmitJob is.
+    Errors: those of SubmitJob, with the job named; INVALID_ARGUMENT (BAD_SPEC: jobs in a circle).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetJobRequest, _scheduler_pb2.GetJobResponse]
     """Called by clients. Errors: NOT_FOUND (NO_JOB)."""
@@ -68,9 +73,22 @@ class SchedulerServiceStub:
     """Called by clients."""
     GetMesh: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetMeshRequest, _scheduler_pb2.GetMeshResponse]
     """Called by clients: what mesh this is."""
+    CreateComputeTarget: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.CreateComputeTargetRequest, _scheduler_pb2.CreateComputeTargetResponse]
+    """Called by clients: makes a compute target, or changes the one of that name.
+    Errors: INVALID_ARGUMENT (BAD_NAME, BAD_SPEC: also when it is of the other kind), FAILED_PRECONDITION (NO_SUPERVISOR:
+    nobody here can start agents).
+    """
+    GetComputeTarget: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetComputeTargetRequest, _scheduler_pb2.GetComputeTargetResponse]
+    """Called by clients. Errors: NOT_FOUND (NO_COMPUTE_TARGET)."""
+    ListComputeTargets: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListComputeTargetsRequest, _scheduler_pb2.ListComputeTargetsResponse]
+    """Called by clients."""
+    DeleteComputeTarget: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteComputeTargetRequest, _scheduler_pb2.DeleteComputeTargetResponse]
+    """Called by clients: the nodes of a local target finish what they have and end; those that joined by themselves stay.
+    Errors: NOT_FOUND (NO_COMPUTE_TARGET).
+    """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.HeartbeatRequest, _scheduler_pb2.HeartbeatResponse]
     """Called by agents every two seconds; the first one of a node joins it.
-    Errors: INVALID_ARGUMENT (BAD_NODE).
+    Errors: INVALID_ARGUMENT (BAD_NAME: of the node, or of its compute target).
     """
 
 @_typing.type_check_only
@@ -81,7 +99,12 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     same job.
     Errors: INVALID_ARGUMENT (BAD_SPEC, with a BadRequest that names the field; INPUT_REFUSED), FAILED_PRECONDITION
     (OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS (JOB_EXISTS, OUTPUT_RESERVED), PERMISSION_DENIED
-    (OUTPUT_UNWRITABLE), UNAVAILABLE (STORAGE_UNREACHABLE).
+    (OUTPUT_UNWRITABLE), NOT_FOUND (NO_COMPUTE_TARGET), UNAVAILABLE (STORAGE_UNREACHABLE).
+    """
+    SubmitJobs: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.SubmitJobsRequest, _scheduler_pb2.SubmitJobsResponse]  # type: ignore[assignment]
+    """Called by clients: several jobs at once, each as in SubmitJob; either all are accepted or none. Jobs may come after
+    others of the same request. Idempotent as SubmitJob is.
+    Errors: those of SubmitJob, with the job named; INVALID_ARGUMENT (BAD_SPEC: jobs in a circle).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetJobRequest, _scheduler_pb2.GetJobResponse]  # type: ignore[assignment]
     """Called by clients. Errors: NOT_FOUND (NO_JOB)."""
@@ -113,9 +136,22 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Called by clients."""
     GetMesh: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetMeshRequest, _scheduler_pb2.GetMeshResponse]  # type: ignore[assignment]
     """Called by clients: what mesh this is."""
+    CreateComputeTarget: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.CreateComputeTargetRequest, _scheduler_pb2.CreateComputeTargetResponse]  # type: ignore[assignment]
+    """Called by clients: makes a compute target, or changes the one of that name.
+    Errors: INVALID_ARGUMENT (BAD_NAME, BAD_SPEC: also when it is of the other kind), FAILED_PRECONDITION (NO_SUPERVISOR:
+    nobody here can start agents).
+    """
+    GetComputeTarget: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetComputeTargetRequest, _scheduler_pb2.GetComputeTargetResponse]  # type: ignore[assignment]
+    """Called by clients. Errors: NOT_FOUND (NO_COMPUTE_TARGET)."""
+    ListComputeTargets: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListComputeTargetsRequest, _scheduler_pb2.ListComputeTargetsResponse]  # type: ignore[assignment]
+    """Called by clients."""
+    DeleteComputeTarget: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteComputeTargetRequest, _scheduler_pb2.DeleteComputeTargetResponse]  # type: ignore[assignment]
+    """Called by clients: the nodes of a local target finish what they have and end; those that joined by themselves stay.
+    Errors: NOT_FOUND (NO_COMPUTE_TARGET).
+    """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.HeartbeatRequest, _scheduler_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Called by agents every two seconds; the first one of a node joins it.
-    Errors: INVALID_ARGUMENT (BAD_NODE).
+    Errors: INVALID_ARGUMENT (BAD_NAME: of the node, or of its compute target).
     """
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -129,7 +165,18 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         same job.
         Errors: INVALID_ARGUMENT (BAD_SPEC, with a BadRequest that names the field; INPUT_REFUSED), FAILED_PRECONDITION
         (OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS (JOB_EXISTS, OUTPUT_RESERVED), PERMISSION_DENIED
-        (OUTPUT_UNWRITABLE), UNAVAILABLE (STORAGE_UNREACHABLE).
+        (OUTPUT_UNWRITABLE), NOT_FOUND (NO_COMPUTE_TARGET), UNAVAILABLE (STORAGE_UNREACHABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def SubmitJobs(
+        self,
+        request: _scheduler_pb2.SubmitJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.SubmitJobsResponse, _abc.Awaitable[_scheduler_pb2.SubmitJobsResponse]]:
+        """Called by clients: several jobs at once, each as in SubmitJob; either all are accepted or none. Jobs may come after
+        others of the same request. Idempotent as SubmitJob is.
+        Errors: those of SubmitJob, with the job named; INVALID_ARGUMENT (BAD_SPEC: jobs in a circle).
         """
 
     @_abc_1.abstractmethod
@@ -211,13 +258,50 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Called by clients: what mesh this is."""
 
     @_abc_1.abstractmethod
+    def CreateComputeTarget(
+        self,
+        request: _scheduler_pb2.CreateComputeTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.CreateComputeTargetResponse, _abc.Awaitable[_scheduler_pb2.CreateComputeTargetResponse]]:
+        """Called by clients: makes a compute target, or changes the one of that name.
+        Errors: INVALID_ARGUMENT (BAD_NAME, BAD_SPEC: also when it is of the other kind), FAILED_PRECONDITION (NO_SUPERVISOR:
+        nobody here can start agents).
+        """
+
+    @_abc_1.abstractmethod
+    def GetComputeTarget(
+        self,
+        request: _scheduler_pb2.GetComputeTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.GetComputeTargetResponse, _abc.Awaitable[_scheduler_pb2.GetComputeTargetResponse]]:
+        """Called by clients. Errors: NOT_FOUND (NO_COMPUTE_TARGET)."""
+
+    @_abc_1.abstractmethod
+    def ListComputeTargets(
+        self,
+        request: _scheduler_pb2.ListComputeTargetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.ListComputeTargetsResponse, _abc.Awaitable[_scheduler_pb2.ListComputeTargetsResponse]]:
+        """Called by clients."""
+
+    @_abc_1.abstractmethod
+    def DeleteComputeTarget(
+        self,
+        request: _scheduler_pb2.DeleteComputeTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.DeleteComputeTargetResponse, _abc.Awaitable[_scheduler_pb2.DeleteComputeTargetResponse]]:
+        """Called by clients: the nodes of a local target finish what they have and end; those that joined by themselves stay.
+        Errors: NOT_FOUND (NO_COMPUTE_TARGET).
+        """
+
+    @_abc_1.abstractmethod
     def Heartbeat(
         self,
         request: _scheduler_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.HeartbeatResponse, _abc.Awaitable[_scheduler_pb2.HeartbeatResponse]]:
         """Called by agents every two seconds; the first one of a node joins it.
-        Errors: INVALID_ARGUMENT (BAD_NODE).
+        Errors: INVALID_ARGUMENT (BAD_NAME: of the node, or of its compute target).
         """
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,12 +3,14 @@
 isort:skip_file
 Storage owns bytes: artifacts, result segments, the assembled output, logs, reports. It arbitrates between no attempts."""
 
+from batchmesh.v1 import catalog_pb2 as _catalog_pb2
 from batchmesh.v1 import job_pb2 as _job_pb2
 from batchmesh.v1 import segment_pb2 as _segment_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,309 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EntryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_KIND_UNSPECIFIED: _EntryKind.ValueType  # 0
+    ENTRY_KIND_DATASTORE: _EntryKind.ValueType  # 1
+    ENTRY_KIND_DATASET: _EntryKind.ValueType  # 2
+    ENTRY_KIND_MODEL: _EntryKind.ValueType  # 3
+    ENTRY_KIND_ENVIRONMENT: _EntryKind.ValueType  # 4
+
+class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
+
+ENTRY_KIND_UNSPECIFIED: EntryKind.ValueType  # 0
+ENTRY_KIND_DATASTORE: EntryKind.ValueType  # 1
+ENTRY_KIND_DATASET: EntryKind.ValueType  # 2
+ENTRY_KIND_MODEL: EntryKind.ValueType  # 3
+ENTRY_KIND_ENVIRONMENT: EntryKind.ValueType  # 4
+Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
+
+@_typing.final
+class RegisterEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    overwrite: _builtins.bool
+    """A name that is there already gets a new version; of a datastore, it takes the place of the old one. Without it:
+    ENTRY_EXISTS, unless the content is the same.
+    """
+    @_builtins.property
+    def entry(self) -> _catalog_pb2.CatalogEntry: ...
+    def __init__(
+        self,
+        *,
+        entry: _catalog_pb2.CatalogEntry | None = ...,
+        overwrite: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "overwrite", b"overwrite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEntryRequest: _TypeAlias = RegisterEntryRequest  # noqa: Y015
+
+@_typing.final
+class RegisterEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _catalog_pb2.CatalogEntry:
+        """As it is kept, without credentials."""
+
+    def __init__(
+        self,
+        *,
+        entry: _catalog_pb2.CatalogEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEntryResponse: _TypeAlias = RegisterEntryResponse  # noqa: Y015
+
+@_typing.final
+class GetEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    workspace: _builtins.str
+    kind: Global___EntryKind.ValueType
+    name: _builtins.str
+    version: _builtins.int
+    """0: the newest."""
+    def __init__(
+        self,
+        *,
+        workspace: _builtins.str = ...,
+        kind: Global___EntryKind.ValueType = ...,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "version", b"version", "workspace", b"workspace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryRequest: _TypeAlias = GetEntryRequest  # noqa: Y015
+
+@_typing.final
+class GetEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _catalog_pb2.CatalogEntry: ...
+    def __init__(
+        self,
+        *,
+        entry: _catalog_pb2.CatalogEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntryResponse: _TypeAlias = GetEntryResponse  # noqa: Y015
+
+@_typing.final
+class ListEntriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    workspace: _builtins.str
+    kind: Global___EntryKind.ValueType
+    name: _builtins.str
+    """All versions of this name; empty: the newest of each."""
+    def __init__(
+        self,
+        *,
+        workspace: _builtins.str = ...,
+        kind: Global___EntryKind.ValueType = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "workspace", b"workspace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListEntriesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.CatalogEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_catalog_pb2.CatalogEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class GetCredentialsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_FIELD_NUMBER: _builtins.int
+    DATASTORE_FIELD_NUMBER: _builtins.int
+    workspace: _builtins.str
+    datastore: _builtins.str
+    """Of the datastore. Empty: the workspace's default one, a folder of storage's own, which is made with the first call."""
+    def __init__(
+        self,
+        *,
+        workspace: _builtins.str = ...,
+        datastore: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datastore", b"datastore", "workspace", b"workspace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCredentialsRequest: _TypeAlias = GetCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class GetCredentialsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _catalog_pb2.CatalogEntry: ...
+    def __init__(
+        self,
+        *,
+        entry: _catalog_pb2.CatalogEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCredentialsResponse: _TypeAlias = GetCredentialsResponse  # noqa: Y015
+
+@_typing.final
+class CopyOutputRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    FROM_JOB_ID_FIELD_NUMBER: _builtins.int
+    from_job_id: _builtins.str
+    """The job whose output is taken."""
+    @_builtins.property
+    def header(self) -> Global___CommitHeader:
+        """As in CommitOutput."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___CommitHeader | None = ...,
+        from_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_job_id", b"from_job_id", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyOutputRequest: _TypeAlias = CopyOutputRequest  # noqa: Y015
+
+@_typing.final
+class CopyOutputResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def manifest(self) -> Global___Manifest: ...
+    def __init__(
+        self,
+        *,
+        manifest: Global___Manifest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyOutputResponse: _TypeAlias = CopyOutputResponse  # noqa: Y015
+
+@_typing.final
+class WriteOutputFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """In the first request."""
+    name: _builtins.str
+    """In the first request: slash-separated, relative to the output folder."""
+    data: _builtins.bytes
+    complete: _builtins.bool
+    """In the last request, and only there: a caller that dies can look like one that has said all."""
+    removed: _builtins.bool
+    """In the first request, which is the last one, too: the file is not to be there any more."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        complete: _builtins.bool = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "data", b"data", "job_id", b"job_id", "name", b"name", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOutputFileRequest: _TypeAlias = WriteOutputFileRequest  # noqa: Y015
+
+@_typing.final
+class WriteOutputFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOutputFileResponse: _TypeAlias = WriteOutputFileResponse  # noqa: Y015
 
 @_typing.final
 class GetStorageRequest(_message.Message):
@@ -121,14 +426,17 @@ class ReserveOutputRequest(_message.Message):
     OUTPUT_ACTION_FIELD_NUMBER: _builtins.int
     APPEND_ROW_FILE_NAME_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
+    WORKSPACE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     output: _builtins.str
-    """Absolute."""
+    """Absolute, or datastore://NAME/PATH."""
     overwrite: _builtins.bool
     output_action: _job_pb2.OutputAction.ValueType
     append_row_file_name: _builtins.str
     resumed: _builtins.bool
     """The job goes on after an end: what it has published there itself may stand in the folder."""
+    workspace: _builtins.str
+    """Of the datastore that `output` names, if it names one."""
     def __init__(
         self,
         *,
@@ -138,10 +446,11 @@ class ReserveOutputRequest(_message.Message):
         output_action: _job_pb2.OutputAction.ValueType = ...,
         append_row_file_name: _builtins.str = ...,
         resumed: _builtins.bool = ...,
+        workspace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_row_file_name", b"append_row_file_name", "job_id", b"job_id", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "resumed", b"resumed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_row_file_name", b"append_row_file_name", "job_id", b"job_id", "output", b"output", "output_action", b"output_action", "overwrite", b"overwrite", "resumed", b"resumed", "workspace", b"workspace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,7 +578,7 @@ class CommitHeader(_message.Message):
     report_only: _builtins.bool
     """The job did not succeed: write job_report/ alone."""
     output: _builtins.str
-    """Absolute."""
+    """As it was reserved."""
     output_action: _job_pb2.OutputAction.ValueType
     append_row_file_name: _builtins.str
     summary_json: _builtins.str
@@ -388,7 +697,9 @@ class Manifest(_message.Message):
     job_id: _builtins.str
     digest: _builtins.str
     output_path: _builtins.str
-    """The append_row file, or the folder for summary_only; empty for a report alone."""
+    """The append_row file, or the folder for summary_only; empty for a report alone. In a remote datastore:
+    datastore://NAME/PATH. So is `report_path`.
+    """
     report_path: _builtins.str
     rows: _builtins.int
     bytes: _builtins.int

@@ -109,6 +109,36 @@ class StorageServiceStub:
                 request_serializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.SerializeToString,
                 response_deserializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.FromString,
                 _registered_method=True)
+        self.RegisterEntry = channel.unary_unary(
+                '/batchmesh.v1.StorageService/RegisterEntry',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.RegisterEntryRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.RegisterEntryResponse.FromString,
+                _registered_method=True)
+        self.GetEntry = channel.unary_unary(
+                '/batchmesh.v1.StorageService/GetEntry',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.GetEntryRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.GetEntryResponse.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_stream(
+                '/batchmesh.v1.StorageService/ListEntries',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetCredentials = channel.unary_unary(
+                '/batchmesh.v1.StorageService/GetCredentials',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.GetCredentialsRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.GetCredentialsResponse.FromString,
+                _registered_method=True)
+        self.CopyOutput = channel.unary_unary(
+                '/batchmesh.v1.StorageService/CopyOutput',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.CopyOutputRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.CopyOutputResponse.FromString,
+                _registered_method=True)
+        self.WriteOutputFile = channel.stream_unary(
+                '/batchmesh.v1.StorageService/WriteOutputFile',
+                request_serializer=batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileResponse.FromString,
+                _registered_method=True)
 
 
 class StorageServiceServicer:
@@ -133,9 +163,11 @@ class StorageServiceServicer:
 
     def ReserveOutput(self, request, context):
         """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
-        creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
+        creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job. For
+        summary_only, `.batchmesh-<job>-marker` lies in a folder of storage's host as long as it is reserved: an agent that
+        finds it there, and in it the job's id, sees the same folder.
         Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
-        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC, BAD_ENTRY), NOT_FOUND (NO_ENTRY: no such datastore).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +188,8 @@ class StorageServiceServicer:
         an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
         Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
         (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
-        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
+        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one), and for a remote output UNAVAILABLE (DATASTORE_FAILED: say
+        it again, and the upload goes on), INVALID_ARGUMENT (BAD_ENTRY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +197,7 @@ class StorageServiceServicer:
 
     def ReadOutput(self, request, context):
         """Called by clients: the bytes of the append_row file of a job that succeeded.
-        Errors: NOT_FOUND (NO_OUTPUT).
+        Errors: NOT_FOUND (NO_OUTPUT), UNAVAILABLE (DATASTORE_FAILED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,6 +266,61 @@ class StorageServiceServicer:
     def TrimArtifacts(self, request, context):
         """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
         all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterEntry(self, request, context):
+        """Called by clients: gives a name in a workspace its next version. Idempotent: the same content as the newest version has
+        is that version again, with the description and the tags of the request if it has any. A datastore has one version,
+        which another one takes the place of only with `overwrite`.
+        Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: what it says of itself cannot be), ALREADY_EXISTS (ENTRY_EXISTS),
+        FAILED_PRECONDITION (NO_ARTIFACT), RESOURCE_EXHAUSTED (DISK_FULL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEntry(self, request, context):
+        """Called by clients, and by agents for their workers. The answer holds no credentials.
+        Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """Called by clients: the newest version of each name of one kind, or all versions of one name, by name and version.
+        Without credentials. Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCredentials(self, request, context):
+        """Called by the scheduler, agents, and clients that move files themselves: a datastore with what opens it.
+        Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyOutput(self, request, context):
+        """Called by the scheduler: what an earlier job has published becomes this job's output, as far as it is still what it
+        was. As CommitOutput otherwise, with a report that says whose it is.
+        Errors: NOT_FOUND (NO_OUTPUT: it is gone, or has changed), and those of CommitOutput but CUT_OFF.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteOutputFile(self, request_iterator, context):
+        """Called by agents whose workers do not see the output folder of a summary_only job: a file that a script has written, to
+        be published when the job has succeeded, or that it has removed. The job and the name come first, then the bytes; the
+        last writer of a name wins. Idempotent. Durable when it is answered.
+        Errors: INVALID_ARGUMENT (BAD_NAME: also the name of a folder, or one below a file; CUT_OFF: no request was the last
+        one), FAILED_PRECONDITION (OUTPUT_CHANGED: the job holds no output any more), RESOURCE_EXHAUSTED (DISK_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,6 +403,36 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.TrimArtifacts,
                     request_deserializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.FromString,
                     response_serializer=batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.SerializeToString,
+            ),
+            'RegisterEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterEntry,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.RegisterEntryRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.RegisterEntryResponse.SerializeToString,
+            ),
+            'GetEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntry,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.GetEntryRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.GetEntryResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.ListEntriesRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCredentials,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.GetCredentialsRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.GetCredentialsResponse.SerializeToString,
+            ),
+            'CopyOutput': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyOutput,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.CopyOutputRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.CopyOutputResponse.SerializeToString,
+            ),
+            'WriteOutputFile': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteOutputFile,
+                    request_deserializer=batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -722,6 +840,168 @@ class StorageService:
             '/batchmesh.v1.StorageService/TrimArtifacts',
             batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsRequest.SerializeToString,
             batchmesh_dot_v1_dot_storage__pb2.TrimArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/RegisterEntry',
+            batchmesh_dot_v1_dot_storage__pb2.RegisterEntryRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.RegisterEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/GetEntry',
+            batchmesh_dot_v1_dot_storage__pb2.GetEntryRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.GetEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/ListEntries',
+            batchmesh_dot_v1_dot_storage__pb2.ListEntriesRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/GetCredentials',
+            batchmesh_dot_v1_dot_storage__pb2.GetCredentialsRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.GetCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.StorageService/CopyOutput',
+            batchmesh_dot_v1_dot_storage__pb2.CopyOutputRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.CopyOutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteOutputFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/batchmesh.v1.StorageService/WriteOutputFile',
+            batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileRequest.SerializeToString,
+            batchmesh_dot_v1_dot_storage__pb2.WriteOutputFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,9 +41,11 @@ class StorageServiceStub:
     """
     ReserveOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
-    creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
+    creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job. For
+    summary_only, `.batchmesh-<job>-marker` lies in a folder of storage's host as long as it is reserved: an agent that
+    finds it there, and in it the job's id, sees the same folder.
     Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
-    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC, BAD_ENTRY), NOT_FOUND (NO_ENTRY: no such datastore).
     """
     ReleaseOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReleaseOutputRequest, _storage_pb2.ReleaseOutputResponse]
     """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
@@ -56,11 +58,12 @@ class StorageServiceStub:
     an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
     Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
     (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
-    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
+    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one), and for a remote output UNAVAILABLE (DATASTORE_FAILED: say
+    it again, and the upload goes on), INVALID_ARGUMENT (BAD_ENTRY).
     """
     ReadOutput: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
-    Errors: NOT_FOUND (NO_OUTPUT).
+    Errors: NOT_FOUND (NO_OUTPUT), UNAVAILABLE (DATASTORE_FAILED).
     """
     FindArtifacts: _grpc.UnaryUnaryMultiCallable[_storage_pb2.FindArtifactsRequest, _storage_pb2.FindArtifactsResponse]
     """Called by clients and the scheduler: which of these artifacts storage has."""
@@ -90,6 +93,37 @@ class StorageServiceStub:
     """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
     all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
     """
+    RegisterEntry: _grpc.UnaryUnaryMultiCallable[_storage_pb2.RegisterEntryRequest, _storage_pb2.RegisterEntryResponse]
+    """Called by clients: gives a name in a workspace its next version. Idempotent: the same content as the newest version has
+    is that version again, with the description and the tags of the request if it has any. A datastore has one version,
+    which another one takes the place of only with `overwrite`.
+    Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: what it says of itself cannot be), ALREADY_EXISTS (ENTRY_EXISTS),
+    FAILED_PRECONDITION (NO_ARTIFACT), RESOURCE_EXHAUSTED (DISK_FULL).
+    """
+    GetEntry: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetEntryRequest, _storage_pb2.GetEntryResponse]
+    """Called by clients, and by agents for their workers. The answer holds no credentials.
+    Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+    """
+    ListEntries: _grpc.UnaryStreamMultiCallable[_storage_pb2.ListEntriesRequest, _storage_pb2.ListEntriesResponse]
+    """Called by clients: the newest version of each name of one kind, or all versions of one name, by name and version.
+    Without credentials. Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+    """
+    GetCredentials: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetCredentialsRequest, _storage_pb2.GetCredentialsResponse]
+    """Called by the scheduler, agents, and clients that move files themselves: a datastore with what opens it.
+    Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME).
+    """
+    CopyOutput: _grpc.UnaryUnaryMultiCallable[_storage_pb2.CopyOutputRequest, _storage_pb2.CopyOutputResponse]
+    """Called by the scheduler: what an earlier job has published becomes this job's output, as far as it is still what it
+    was. As CommitOutput otherwise, with a report that says whose it is.
+    Errors: NOT_FOUND (NO_OUTPUT: it is gone, or has changed), and those of CommitOutput but CUT_OFF.
+    """
+    WriteOutputFile: _grpc.StreamUnaryMultiCallable[_storage_pb2.WriteOutputFileRequest, _storage_pb2.WriteOutputFileResponse]
+    """Called by agents whose workers do not see the output folder of a summary_only job: a file that a script has written, to
+    be published when the job has succeeded, or that it has removed. The job and the name come first, then the bytes; the
+    last writer of a name wins. Idempotent. Durable when it is answered.
+    Errors: INVALID_ARGUMENT (BAD_NAME: also the name of a folder, or one below a file; CUT_OFF: no request was the last
+    one), FAILED_PRECONDITION (OUTPUT_CHANGED: the job holds no output any more), RESOURCE_EXHAUSTED (DISK_FULL).
+    """
 
 @_typing.type_check_only
 class StorageServiceAsyncStub(StorageServiceStub):
@@ -104,9 +138,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     ReserveOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReserveOutputRequest, _storage_pb2.ReserveOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
-    creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
+    creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job. For
+    summary_only, `.batchmesh-<job>-marker` lies in a folder of storage's host as long as it is reserved: an agent that
+    finds it there, and in it the job's id, sees the same folder.
     Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
-    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+    (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC, BAD_ENTRY), NOT_FOUND (NO_ENTRY: no such datastore).
     """
     ReleaseOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReleaseOutputRequest, _storage_pb2.ReleaseOutputResponse]  # type: ignore[assignment]
     """Called by the scheduler when a submission is refused after its reservation, or a job was lost. Idempotent.
@@ -119,11 +155,12 @@ class StorageServiceAsyncStub(StorageServiceStub):
     an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
     Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
     (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
-    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
+    (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one), and for a remote output UNAVAILABLE (DATASTORE_FAILED: say
+    it again, and the upload goes on), INVALID_ARGUMENT (BAD_ENTRY).
     """
     ReadOutput: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadOutputRequest, _storage_pb2.ReadOutputResponse]  # type: ignore[assignment]
     """Called by clients: the bytes of the append_row file of a job that succeeded.
-    Errors: NOT_FOUND (NO_OUTPUT).
+    Errors: NOT_FOUND (NO_OUTPUT), UNAVAILABLE (DATASTORE_FAILED).
     """
     FindArtifacts: _aio.UnaryUnaryMultiCallable[_storage_pb2.FindArtifactsRequest, _storage_pb2.FindArtifactsResponse]  # type: ignore[assignment]
     """Called by clients and the scheduler: which of these artifacts storage has."""
@@ -152,6 +189,37 @@ class StorageServiceAsyncStub(StorageServiceStub):
     TrimArtifacts: _aio.UnaryUnaryMultiCallable[_storage_pb2.TrimArtifactsRequest, _storage_pb2.TrimArtifactsResponse]  # type: ignore[assignment]
     """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
     all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
+    """
+    RegisterEntry: _aio.UnaryUnaryMultiCallable[_storage_pb2.RegisterEntryRequest, _storage_pb2.RegisterEntryResponse]  # type: ignore[assignment]
+    """Called by clients: gives a name in a workspace its next version. Idempotent: the same content as the newest version has
+    is that version again, with the description and the tags of the request if it has any. A datastore has one version,
+    which another one takes the place of only with `overwrite`.
+    Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: what it says of itself cannot be), ALREADY_EXISTS (ENTRY_EXISTS),
+    FAILED_PRECONDITION (NO_ARTIFACT), RESOURCE_EXHAUSTED (DISK_FULL).
+    """
+    GetEntry: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetEntryRequest, _storage_pb2.GetEntryResponse]  # type: ignore[assignment]
+    """Called by clients, and by agents for their workers. The answer holds no credentials.
+    Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+    """
+    ListEntries: _aio.UnaryStreamMultiCallable[_storage_pb2.ListEntriesRequest, _storage_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """Called by clients: the newest version of each name of one kind, or all versions of one name, by name and version.
+    Without credentials. Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+    """
+    GetCredentials: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetCredentialsRequest, _storage_pb2.GetCredentialsResponse]  # type: ignore[assignment]
+    """Called by the scheduler, agents, and clients that move files themselves: a datastore with what opens it.
+    Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME).
+    """
+    CopyOutput: _aio.UnaryUnaryMultiCallable[_storage_pb2.CopyOutputRequest, _storage_pb2.CopyOutputResponse]  # type: ignore[assignment]
+    """Called by the scheduler: what an earlier job has published becomes this job's output, as far as it is still what it
+    was. As CommitOutput otherwise, with a report that says whose it is.
+    Errors: NOT_FOUND (NO_OUTPUT: it is gone, or has changed), and those of CommitOutput but CUT_OFF.
+    """
+    WriteOutputFile: _aio.StreamUnaryMultiCallable[_storage_pb2.WriteOutputFileRequest, _storage_pb2.WriteOutputFileResponse]  # type: ignore[assignment]
+    """Called by agents whose workers do not see the output folder of a summary_only job: a file that a script has written, to
+    be published when the job has succeeded, or that it has removed. The job and the name come first, then the bytes; the
+    last writer of a name wins. Idempotent. Durable when it is answered.
+    Errors: INVALID_ARGUMENT (BAD_NAME: also the name of a folder, or one below a file; CUT_OFF: no request was the last
+    one), FAILED_PRECONDITION (OUTPUT_CHANGED: the job holds no output any more), RESOURCE_EXHAUSTED (DISK_FULL).
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -182,9 +250,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ReserveOutputResponse, _abc.Awaitable[_storage_pb2.ReserveOutputResponse]]:
         """Called by the scheduler when a job is submitted or resumed: checks that the output folder may be written by this job,
-        creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job.
+        creates it, and reserves it until the job's CommitOutput or ReleaseOutput. Idempotent for the same job. For
+        summary_only, `.batchmesh-<job>-marker` lies in a folder of storage's host as long as it is reserved: an agent that
+        finds it there, and in it the job's id, sees the same folder.
         Errors: FAILED_PRECONDITION (OUTPUT_NOT_EMPTY), ALREADY_EXISTS (OUTPUT_RESERVED), PERMISSION_DENIED
-        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC).
+        (OUTPUT_UNWRITABLE), INVALID_ARGUMENT (BAD_NAME, BAD_SPEC, BAD_ENTRY), NOT_FOUND (NO_ENTRY: no such datastore).
         """
 
     @_abc_1.abstractmethod
@@ -209,7 +279,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         an earlier round of the job stays where it is until the new one takes its place, and for good with `report_only`.
         Errors: ABORTED (COMMIT_RUNNING: with another digest), RESOURCE_EXHAUSTED (DISK_FULL), INTERNAL (DISK_FAILING), PERMISSION_DENIED
         (OUTPUT_UNWRITABLE), FAILED_PRECONDITION (OUTPUT_CHANGED: the folder is not what was reserved), INVALID_ARGUMENT
-        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one).
+        (BAD_NAME, BAD_SPEC, CUT_OFF: no request was the last one), and for a remote output UNAVAILABLE (DATASTORE_FAILED: say
+        it again, and the upload goes on), INVALID_ARGUMENT (BAD_ENTRY).
         """
 
     @_abc_1.abstractmethod
@@ -219,7 +290,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.ReadOutputResponse], _abc.AsyncIterator[_storage_pb2.ReadOutputResponse]]:
         """Called by clients: the bytes of the append_row file of a job that succeeded.
-        Errors: NOT_FOUND (NO_OUTPUT).
+        Errors: NOT_FOUND (NO_OUTPUT), UNAVAILABLE (DATASTORE_FAILED).
         """
 
     @_abc_1.abstractmethod
@@ -302,6 +373,73 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_storage_pb2.TrimArtifactsResponse, _abc.Awaitable[_storage_pb2.TrimArtifactsResponse]]:
         """Called by the scheduler, now and then: deletes artifacts that are not among `keep`, least recently used first, until
         all artifacts together take no more than `limit`. What was used within the last hour stays. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterEntry(
+        self,
+        request: _storage_pb2.RegisterEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.RegisterEntryResponse, _abc.Awaitable[_storage_pb2.RegisterEntryResponse]]:
+        """Called by clients: gives a name in a workspace its next version. Idempotent: the same content as the newest version has
+        is that version again, with the description and the tags of the request if it has any. A datastore has one version,
+        which another one takes the place of only with `overwrite`.
+        Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: what it says of itself cannot be), ALREADY_EXISTS (ENTRY_EXISTS),
+        FAILED_PRECONDITION (NO_ARTIFACT), RESOURCE_EXHAUSTED (DISK_FULL).
+        """
+
+    @_abc_1.abstractmethod
+    def GetEntry(
+        self,
+        request: _storage_pb2.GetEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.GetEntryResponse, _abc.Awaitable[_storage_pb2.GetEntryResponse]]:
+        """Called by clients, and by agents for their workers. The answer holds no credentials.
+        Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+        """
+
+    @_abc_1.abstractmethod
+    def ListEntries(
+        self,
+        request: _storage_pb2.ListEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.ListEntriesResponse], _abc.AsyncIterator[_storage_pb2.ListEntriesResponse]]:
+        """Called by clients: the newest version of each name of one kind, or all versions of one name, by name and version.
+        Without credentials. Errors: INVALID_ARGUMENT (BAD_NAME, BAD_ENTRY: no such kind).
+        """
+
+    @_abc_1.abstractmethod
+    def GetCredentials(
+        self,
+        request: _storage_pb2.GetCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.GetCredentialsResponse, _abc.Awaitable[_storage_pb2.GetCredentialsResponse]]:
+        """Called by the scheduler, agents, and clients that move files themselves: a datastore with what opens it.
+        Errors: NOT_FOUND (NO_ENTRY), INVALID_ARGUMENT (BAD_NAME).
+        """
+
+    @_abc_1.abstractmethod
+    def CopyOutput(
+        self,
+        request: _storage_pb2.CopyOutputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.CopyOutputResponse, _abc.Awaitable[_storage_pb2.CopyOutputResponse]]:
+        """Called by the scheduler: what an earlier job has published becomes this job's output, as far as it is still what it
+        was. As CommitOutput otherwise, with a report that says whose it is.
+        Errors: NOT_FOUND (NO_OUTPUT: it is gone, or has changed), and those of CommitOutput but CUT_OFF.
+        """
+
+    @_abc_1.abstractmethod
+    def WriteOutputFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_storage_pb2.WriteOutputFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.WriteOutputFileResponse, _abc.Awaitable[_storage_pb2.WriteOutputFileResponse]]:
+        """Called by agents whose workers do not see the output folder of a summary_only job: a file that a script has written, to
+        be published when the job has succeeded, or that it has removed. The job and the name come first, then the bytes; the
+        last writer of a name wins. Idempotent. Durable when it is answered.
+        Errors: INVALID_ARGUMENT (BAD_NAME: also the name of a folder, or one below a file; CUT_OFF: no request was the last
+        one), FAILED_PRECONDITION (OUTPUT_CHANGED: the job holds no output any more), RESOURCE_EXHAUSTED (DISK_FULL).
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,6 +21,8 @@ import pytest
 
 from batchmesh import errors
 from batchmesh.client import Client
+from batchmesh.entries import Dataset, Entry
+from batchmesh.entry_messages import entry_to_proto
 from batchmesh.status import from_rpc_error
 from tests.components.tools import tool
 from tests.support.mesh import Mesh
@@ -121,6 +123,29 @@ def test_what_a_full_disk_takes_no_more_is_refused_and_taken_once_there_is_room(
         assert log(again, block[5000:], 5000) == MIB
         assert (storage.root / "jobs/j/logs/a/b").read_bytes() == block
         again.stub.WriteArtifact(requests())
+        assert again.end() == 0
+
+
+def test_an_entry_for_which_there_is_no_room_is_refused_and_leaves_the_earlier_one(tmp_path: Path) -> None:
+    def register(storage: Storage, version: int) -> None:
+        paths = tuple(f"/{version}/{number}" for number in range(2000))
+        entry = entry_to_proto(Entry("mine", Dataset("files", paths)))
+        storage.stub.RegisterEntry(pb.RegisterEntryRequest(entry=entry, overwrite=True))
+
+    def versions(storage: Storage) -> list[int]:
+        request = pb.ListEntriesRequest(kind=pb.ENTRY_KIND_DATASET, name="mine")
+        return [entry.version for page in storage.stub.ListEntries(request) for entry in page.entries]
+
+    with mounted(tmp_path / "disk", 2 * MIB) as disk, running(disk.folder / "root") as storage:
+        register(storage, 1)
+        disk.fill()
+        assert "full" in refused(errors.DiskFull, register, storage, 2)
+        assert versions(storage) == [1]
+        again = storage.killed_and_started_again()
+        assert versions(again) == [1]
+        disk.free()
+        register(again, 2)
+        assert versions(again) == [1, 2]
         assert again.end() == 0
 
 

@@ -153,7 +153,7 @@ def test_the_error_of_a_script_that_left_no_way_to_print_is_still_its_own(
     assert "ValueError: the cause" in job.error.message
 
 
-def test_a_worker_that_replaces_a_dead_one_finds_its_folder_empty(mesh: Mesh, tmp_path: Path) -> None:
+def test_a_worker_that_replaces_a_dead_one_finds_nothing_of_it_in_its_folder(mesh: Mesh, tmp_path: Path) -> None:
     paths = write_files(tmp_path / "in", 6, str)
     script = write_script(
         tmp_path,
@@ -161,7 +161,7 @@ def test_a_worker_that_replaces_a_dead_one_finds_its_folder_empty(mesh: Mesh, tm
         import os
 
         def init():
-            assert os.listdir() == []
+            assert os.listdir() == ["script.py"]
             os.mkdir("cache")
 
         def run(mini_batch):

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from batchmesh.scheduler import tables
+from batchmesh.scheduler.compute import ComputeTargets
 from batchmesh.scheduler.events import JobCancelled
 from batchmesh.scheduler.model import State
 from batchmesh.scheduler.service import SchedulerService
@@ -137,7 +138,10 @@ def test_what_was_opened_for_a_node_that_is_lost_meanwhile_runs_elsewhere(tmp_pa
 def test_a_cancel_is_durable_before_it_is_answered(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         housekeeping, publisher = cast("Housekeeping", None), cast("Publisher", None)
-        service = SchedulerService(scene.config, scene.store, scene.dispatcher, publisher, housekeeping)
+        targets = ComputeTargets(scene.store, scene.dispatcher)
+        service = SchedulerService(
+            scene.config, scene.store, scene.dispatcher, publisher, housekeeping, targets, scene.anteroom
+        )
         service.begin()
         await service.CancelJob(scheduler_pb2.CancelJobRequest(job_id="job-1"), cast("Context", None))
         (row,) = scene.store.read(tables.unfinished_jobs).result()
@@ -180,3 +184,17 @@ def test_what_had_begun_to_be_published_waits_for_nobody_after_a_start_and_is_no
         assert await scene.ended() is State.SUCCEEDED
 
     play(tmp_path, story, mini_batches=1, before=all_done(State.COMMITTING), **FILES)
+
+
+def test_a_job_that_was_ending_for_a_reason_outside_its_counts_ends_for_it_after_a_start(tmp_path: Path) -> None:
+    stalled = job_pb2.Failure(kind=job_pb2.Failure.KIND_STALLED, message="Nothing has ended for 270 s.")
+
+    def before(store: Store, row: JobRow) -> None:
+        row.state, row.error = int(State.ENDING), stalled.SerializeToString()
+        store.write(tables.set_state(row)).result()
+
+    async def story(scene: Scene) -> None:
+        assert await scene.ended() is State.FAILED
+        assert scene.record.row.error == stalled.SerializeToString()
+
+    assert not play(tmp_path, story, mini_batches=2, before=before).outcomes

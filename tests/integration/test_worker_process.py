@@ -103,7 +103,9 @@ def test_siblings_and_the_source_root_import_whatever_their_names(tmp_path: Path
             "    pass\n"
             "def run(paths):\n"
             "    assert __name__ == 'score' and type(pickle.loads(pickle.dumps(Row()))) is Row\n"
-            "    assert os.listdir() == [], os.listdir()\n"
+            "    assert open('nested/sibling.py').read() == open(sibling.__file__).read()\n"
+            "    open('nested/mine', 'w').close()\n"
+            "    assert not os.path.exists(os.path.join(os.path.dirname(__file__), 'mine'))\n"
             "    return [storage.NAME + agent.NAME + types_.NAME + sibling.NAME + worker.NAME]\n"
         ),
         "nested/sibling.py": "NAME = 'sibling'\n",
@@ -386,6 +388,8 @@ def test_the_next_job_of_the_same_script_finds_init_already_done(tmp_path: Path)
 
 def test_a_summary_only_job_writes_to_its_own_folder_and_ends_with_shutdown(tmp_path: Path) -> None:
     output = tmp_path / "output"
+    output.mkdir()
+    (output / ".batchmesh-job-marker").write_text("job")
     script = (
         "import os, sys\n"
         "def run(paths): return paths\n"
@@ -428,8 +432,10 @@ def test_workers_die_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
+        "from batchmesh.agent import zipapp\n"
         "from batchmesh.agent.process import WorkerProcess\n"
-        "process = WorkerProcess(dict(os.environ), Path(sys.argv[1]))\n"
+        "worker = zipapp.make(sys.argv[1] + '-worker')\n"
+        "process = WorkerProcess((sys.executable, worker), dict(os.environ), Path(sys.argv[1]))\n"
         "print(process.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchmesh import calls, serving
+from batchmesh.agent.artifacts import Artifacts
 from batchmesh.agent.budget import Budget
 from batchmesh.agent.config import Config
+from batchmesh.agent.environments import Environments
+from batchmesh.agent.fetching import Fetching
+from batchmesh.agent.groups import Groups
 from batchmesh.agent.job import Node
 from batchmesh.agent.pools import Pools
 from batchmesh.agent.service import SERVICE_NAME, AgentService
-from batchmesh.agent.sources import Sources
 from batchmesh.agent.storages import Storages
+from batchmesh.agent.supplies import Supplier
 from batchmesh.data.slices import encode_slice
 from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2
 
@@ -26,6 +30,8 @@ from .tiny_storage import TinyStorage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
+
+    from batchmesh.data.slices import SliceFields
 
 #: Seconds in which anything that these tests wait for has long happened.
 PATIENCE = 30.0
@@ -137,9 +143,16 @@ class Stream:
 
     async def run(self, *paths: list[str], first: int = 1, affinities: list[int] | None = None, part: int = 0) -> None:
         """Dispatches mini-batches of these paths as credits come; attempt and mini-batch ids count from `first`."""
-        for at, each in enumerate(paths):
-            payload = encode_slice({"kind": "files", "files": each})
-            self._waiting.append((first + at, first + at, 1, payload, affinities[at] if affinities else 0, part))
+        slices = [{"kind": "files", "files": each} for each in paths]
+        await self.run_slices(*slices, first=first, affinities=affinities, part=part)
+
+    async def run_slices(
+        self, *slices: SliceFields, first: int = 1, affinities: list[int] | None = None, part: int = 0
+    ) -> None:
+        """As `run`, of any slices."""
+        for at, each in enumerate(slices):
+            affinity = affinities[at] if affinities else 0
+            self._waiting.append((first + at, first + at, 1, encode_slice(each), affinity, part))
         await self._dispatch()
 
     async def abort(self, *attempt_ids: int) -> None:
@@ -247,8 +260,11 @@ async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
     config = Config(
         **{"scheduler": "unix:/nowhere", "work": folder / "work", "slots": 2, "log_interval": 0.05, **settings}
     )
-    sources = Sources(config.work / "sources", config.source_cache_bytes, config.source_timeout)
-    node = Node(config, sources, Pools(config, sources), Budget(config.unacknowledged_bytes))
+    artifacts = Artifacts(config.work / "artifacts", config.artifact_cache_bytes, config.artifact_timeout)
+    fetching = Fetching()
+    environments = Environments(config.work, Groups(config.work), config.environment_bytes, config.environment_timeout)
+    supplier = Supplier(artifacts, environments, fetching)
+    node = Node(config, Pools(config), Budget(config.unacknowledged_bytes), fetching, supplier)
     storages = Storages()
     service = AgentService(config, node, storages)
     server, _ = serving.new_server(service.register, [SERVICE_NAME])
@@ -265,6 +281,7 @@ async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
         node.pools.kill_all()
         async with asyncio.timeout(PATIENCE):
             await node.pools.end_all()
+        await environments.end()
         clock.cancel()
         await storages.close()
         await storage_server.stop(1.0)

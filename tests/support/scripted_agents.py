@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from batchmesh.scheduler import tables
+from batchmesh.scheduler.anteroom import Anteroom
 from batchmesh.scheduler.config import Config
 from batchmesh.scheduler.dispatcher import Dispatcher
 from batchmesh.scheduler.machine import Machine
 from batchmesh.scheduler.model import State
 from batchmesh.scheduler.recovery import recover
+from batchmesh.scheduler.reusing import Reusing
 from batchmesh.scheduler.store import Store
 from batchmesh.serving import new_server
 from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2, scheduler_pb2, storage_pb2
@@ -170,6 +172,7 @@ class Scene:
 
     config: Config
     dispatcher: Dispatcher
+    anteroom: Anteroom
     machine: Machine
     store: WatchedStore
     publishing: Publishing
@@ -259,8 +262,9 @@ async def _scene(folder: Path, store: WatchedStore, names: str, settings: dict[s
     machine, publishing = Machine(1, config.lease), Publishing()
     publisher = cast("Publisher", publishing)
     dispatcher = Dispatcher(config, machine, store, publisher, 1)
-    await recover(store, dispatcher, publisher, lost=False)
-    scene = Scene(config, dispatcher, machine, store, publishing)
+    anteroom = Anteroom(store, dispatcher, publisher, Reusing(store, publisher, None))
+    await recover(store, dispatcher, publisher, anteroom, lost=False)
+    scene = Scene(config, dispatcher, anteroom, machine, store, publishing)
     servers = [await _serve(scene, folder, name) for name in names]
     ticking = asyncio.create_task(dispatcher.tick())
     try:

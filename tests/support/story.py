@@ -41,7 +41,7 @@ def run_job(
     address: str,
     script: Path,
     inputs: Path | Sequence[Path | str] | str,
-    output: Path,
+    output: Path | str,
     patience: float = PATIENCE,
     **settings: Any,
 ) -> Job:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from batchmesh import calls, errors, serving
-from batchmesh.v1 import storage_pb2, storage_pb2_grpc
+from batchmesh.v1 import catalog_pb2, storage_pb2, storage_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -29,8 +29,18 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         self.streams = 0
         self.takes = asyncio.Event()
         self.takes.set()
+        #: Cleared to make it send no artifacts for a while.
+        self.sends = asyncio.Event()
+        self.sends.set()
         #: So many next messages are written but the stream ends with an error before their acknowledgement.
         self.break_after_writing = 0
+        #: Datastores with their credentials, by name, and how often they were asked for.
+        self.datastores: dict[str, catalog_pb2.CatalogEntry] = {}
+        self.asked_for_credentials = 0
+        #: What scripts have written, by job and name; names that are refused, and how often one was sent.
+        self.files: dict[tuple[str, str], bytes] = {}
+        self.refused_names: set[str] = set()
+        self.sent_files = 0
         #: There is no room for results.
         self.full = False
 
@@ -64,6 +74,7 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
 
     async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[storage_pb2.ReadArtifactResponse]:
         self.reads += 1
+        await self.sends.wait()
         data = self.artifacts.get(request.digest)
         if data is None:
             raise errors.NoArtifact(f"There is no artifact {request.digest}.")
@@ -90,6 +101,28 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
                 self.break_after_writing -= 1
                 raise errors.DiskFull("The disk is full, says the test.")
             yield storage_pb2.WriteSegmentsResponse(durable=len(segment))
+
+    async def GetCredentials(self, request: Any, context: Any) -> storage_pb2.GetCredentialsResponse:
+        self.asked_for_credentials += 1
+        if request.datastore not in self.datastores:
+            raise errors.NoEntry(f"Workspace {request.workspace} has no datastore {request.datastore}.")
+        return storage_pb2.GetCredentialsResponse(entry=self.datastores[request.datastore])
+
+    async def WriteOutputFile(self, request_iterator: Any, context: Any) -> storage_pb2.WriteOutputFileResponse:
+        requests = [request async for request in request_iterator]
+        await self.takes.wait()
+        if self.full:
+            raise errors.DiskFull("The disk is full, says the test.")
+        job, name = requests[0].job_id, requests[0].name
+        if name in self.refused_names:
+            raise errors.BadName(f"{name} is no name, says the test.")
+        assert requests[-1].complete
+        self.sent_files += 1
+        if requests[0].removed:
+            self.files.pop((job, name), None)
+        else:
+            self.files[job, name] = b"".join(request.data for request in requests)
+        return storage_pb2.WriteOutputFileResponse()
 
     async def AppendLog(self, request: Any, context: Any) -> storage_pb2.AppendLogResponse:
         kept = self.logs[request.job_id, request.name]

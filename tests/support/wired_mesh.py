@@ -164,7 +164,7 @@ class WiredMesh:
 
     def workers(self) -> list[int]:
         """Process ids of all workers."""
-        return sorted(pid for pid, line in self.processes().items() if "-m batchmesh.agent.worker " in line)
+        return sorted(pid for pid, line in self.processes().items() if "/batchmesh-worker-" in line)
 
     def heal(self) -> Counter[Direction]:
         """Ends all faults of all wires; says how many requests to lose and responses to fail never came."""

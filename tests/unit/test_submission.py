@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchmesh.errors import SpecRefused
+from batchmesh.job import PythonEnvironment
 from batchmesh.submission import Settings, Submission
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -58,10 +57,24 @@ def test_a_wrong_setting_is_refused_by_name(script: Path, settings: Any, sentenc
         Submission.prepare(script, "in", "out", **settings)
 
 
+def test_a_reference_is_kept_as_it_is_and_one_that_a_path_has_spoilt_is_refused(tmp_path: Path, script: Path) -> None:
+    assert Submission.prepare(script, "in", "datastore://blobs/out").spec.output == "datastore://blobs/out"
+    with pytest.raises(SpecRefused, match="give datastore://NAME/PATH as text"):
+        Submission.prepare(script, "in", Path("datastore://blobs/out"))
+
+
 def test_a_given_source_directory_keeps_the_jobs_data(tmp_path: Path, script: Path) -> None:
     assert Submission.prepare(script, tmp_path / "in", tmp_path / "out").source.leave_out
     kept = Submission.prepare("score.py", tmp_path / "in", tmp_path / "out", source_directory=tmp_path)
     assert not kept.source.leave_out
+
+
+def test_a_file_of_requirements_is_an_environment_of_its_lines(tmp_path: Path, script: Path) -> None:
+    (tmp_path / "needs.txt").write_text("# ours\n numpy==2.0 \n\npandas  # for tables\n")
+    wanted = Submission.prepare(script, "in", "out", environment=tmp_path / "needs.txt").spec.environment
+    assert wanted == PythonEnvironment("needs.txt", ("numpy==2.0", "pandas  # for tables"))
+    with pytest.raises(SpecRefused, match=r"gone\.txt cannot be read: No such file or directory"):
+        Submission.prepare(script, "in", "out", environment="gone.txt")
 
 
 @pytest.mark.parametrize("name", ["", "a=b", "a\0b"])

@@ -23,8 +23,9 @@ COMMANDS = (
 RUN_OPTIONS = {
     *("--input", "--output", "--source-directory", "--mini-batch-size", "--error-threshold"),
     *("--allowed-failed-count", "--allowed-failed-percent", "--output-action", "--append-row-file-name"),
-    *("--process-count-per-node", "--node-count", "--run-invocation-timeout", "--run-max-try"),
+    *("--process-count-per-node", "--node-count", "--compute-target", "--run-invocation-timeout", "--run-max-try"),
     *("--task-overhead-timeout", "--progress-update-timeout", "--logging-level", "--environment-variable"),
+    "--environment",
     *(
         "--isolate-failures",
         "--backup-attempts",

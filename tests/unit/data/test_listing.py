@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
-from batchmesh.data.listing import InputRefused, Listed, list_inputs
+from batchmesh.data.listing import InputRefused, list_input
 
 
 def paths(*inputs: Path | str) -> list[str]:
-    return [listed.path for listed in list_inputs([str(text) for text in inputs])]
+    return [path for text in inputs for path in list_input(str(text))]
 
 
 def touch(folder: Path, *names: str) -> list[str]:
@@ -44,7 +44,7 @@ def test_the_order_is_that_of_sorted_paths_and_goes_on_from_anywhere(
     assert paths(root) == expected
     assert paths(root / "**") == expected
     for index, path in enumerate(expected):
-        assert [listed.path for listed in list_inputs([str(root)], (0, path))] == expected[index + 1 :]
+        assert list(list_input(str(root), path)) == expected[index + 1 :]
 
 
 def test_names_that_begin_with_a_dot_are_left_out(tmp_path: Path) -> None:
@@ -61,9 +61,7 @@ def test_symlinked_files_are_followed_and_symlinked_folders_are_not(tmp_path: Pa
     (root / "file").symlink_to(tmp_path / "elsewhere/file")
     (root / "folder").symlink_to(tmp_path / "elsewhere")
     (root / "nowhere").symlink_to(tmp_path / "gone")
-    listed = list(list_inputs([str(root)]))
-    assert [item.path for item in listed] == [str(root / "file"), str(root / "nowhere")]
-    assert [item.size for item in listed] == [1, 0]
+    assert paths(root) == [str(root / "file"), str(root / "nowhere")]
     assert paths(root / "f*") == [str(root / "file")]
 
 
@@ -112,20 +110,18 @@ def test_a_path_that_exists_is_itself_whatever_its_characters(tmp_path: Path) ->
     assert paths(tmp_path / "data[1].csv") == made
 
 
-def test_inputs_come_in_the_order_given_with_their_numbers(tmp_path: Path) -> None:
-    b, a = touch(tmp_path, "b/file", "a/file")
-    inputs = [str(tmp_path / "b"), str(tmp_path / "a")]
-    assert list(list_inputs(inputs)) == [Listed(0, b), Listed(1, a)]
-    assert list(list_inputs(inputs, (0, b))) == [Listed(1, a)]
-    assert list(list_inputs([b, a], (0, b))) == [Listed(1, a)]
+def test_nothing_is_behind_an_input_that_is_one_file(tmp_path: Path) -> None:
+    (made,) = touch(tmp_path, "file")
+    assert list(list_input(made)) == [made]
+    assert list(list_input(made, made)) == []
 
 
 def test_the_first_file_comes_before_later_folders_are_read(tmp_path: Path) -> None:
     first, _ = touch(tmp_path, "a/file", "b/file")
-    listing = list_inputs([str(tmp_path)])
-    assert [item.path for item in islice(listing, 1)] == [first]
+    listing = list_input(str(tmp_path))
+    assert list(islice(listing, 1)) == [first]
     touch(tmp_path, "b/later")
-    assert [item.path for item in listing] == [str(tmp_path / "b/file"), str(tmp_path / "b/later")]
+    assert list(listing) == [str(tmp_path / "b/file"), str(tmp_path / "b/later")]
 
 
 @pytest.mark.parametrize(

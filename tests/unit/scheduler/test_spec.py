@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from batchmesh.errors import SpecRefused
@@ -126,3 +128,29 @@ def test_the_models_numbers_are_the_protos() -> None:
     assert {f"PHASE_{phase.name}": int(phase) for phase in PoolPhase if phase} == {
         name: number for name, number in agent_pb2.PoolStatus.Phase.items() if number
     }
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"requirements": ["a\nb"]}, "environment has 'a\\nb'; a requirement is one line, and has no NUL."),
+        ({"requirements": ["a\0"]}, "environment has 'a\\x00'; a requirement is one line, and has no NUL."),
+        ({"requirements": ["a"], "user_managed": True, "interpreter_path": "/p"}, "leave out one of the two"),
+        ({"interpreter_path": "python3"}, "environment has the interpreter 'python3'; it must be an absolute path."),
+        ({"requirements": ["numpy", "-r more.txt"]}, "'-r more.txt', and more.txt would be another file on each node"),
+        ({"requirements": ["--editable=."]}, "would be another file on each node"),
+        ({"requirements": ["wheels/it-1.0.whl"]}, "would be another file on each node"),
+    ],
+)
+def test_an_environment_that_no_node_can_make_as_meant_is_refused(environment: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecRefused) as refused:
+        completed(spec(environment=job_pb2.Environment(**environment)))
+    assert sentence in str(refused.value)
+    assert list(refused.value.violations) == ["environment"]
+
+
+def test_an_environment_that_each_node_can_make_is_taken_and_none_stays_none() -> None:
+    fields: list[dict[str, Any]] = [{}, {"requirements": ["numpy", "-r /all/more.txt"]}, {"user_managed": True}]
+    for taken in [*fields, {"interpreter_path": "/p"}]:
+        assert completed(spec(environment=job_pb2.Environment(**taken))).environment == job_pb2.Environment(**taken)
+    assert not completed(spec()).HasField("environment")

@@ -1,4 +1,4 @@
-"""The cache of source folders, against a storage that answers from memory."""
+"""The cache of artifacts, against a storage that answers from memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchmesh.agent.sources import SourceDamaged, Sources
+from batchmesh.agent.artifacts import ArtifactDamaged, Artifacts
 from batchmesh.agent.storages import Storages
 from batchmesh.errors import NoArtifact
 from tests.support.tiny_storage import TinyStorage
@@ -31,11 +31,15 @@ def with_storage(folder: Path, story: Callable[[TinyStorage, Any], Coroutine[Any
     asyncio.run(play())
 
 
+def kept_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def test_jobs_that_ask_at_once_share_one_fetch(tmp_path: Path) -> None:
     async def story(storage: TinyStorage, stub: Any) -> None:
         digest = storage.add_source({"score.py": "x = 1\n", "lib/a.py": ""})
-        sources = Sources(tmp_path / "sources", 10_000, 5.0)
-        folders = await asyncio.gather(*[sources.hold(stub, digest) for _ in range(5)])
+        artifacts = Artifacts(tmp_path / "artifacts", 10_000, 5.0)
+        folders = await asyncio.gather(*[artifacts.hold(stub, digest) for _ in range(5)])
         assert storage.reads == 1
         assert (folders[0] / "score.py").read_text() == "x = 1\n"
         assert (folders[0] / "lib" / "a.py").exists()
@@ -43,16 +47,30 @@ def test_jobs_that_ask_at_once_share_one_fetch(tmp_path: Path) -> None:
     with_storage(tmp_path, story)
 
 
+def test_a_fetch_goes_on_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    async def story(storage: TinyStorage, stub: Any) -> None:
+        digest = storage.add_source({"score.py": ""})
+        artifacts = Artifacts(tmp_path / "artifacts", 10_000, 5.0)
+        leaving = asyncio.create_task(artifacts.hold(stub, digest))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert (await artifacts.hold(stub, digest)).is_dir()
+        assert storage.reads == 1
+
+    with_storage(tmp_path, story)
+
+
 def test_the_least_recently_used_goes_first_and_one_in_use_never(tmp_path: Path) -> None:
     async def story(storage: TinyStorage, stub: Any) -> None:
         digests = [storage.add_source({"score.py": f"{number}" * 400}) for number in range(3)]
-        sources = Sources(tmp_path / "sources", 900, 5.0)
+        artifacts = Artifacts(tmp_path / "artifacts", 900, 5.0)
         for digest in digests:
-            await sources.hold(stub, digest)
-        kept = {path.name for path in (tmp_path / "sources").iterdir()}
-        assert kept == set(digests)
-        sources.release(digests[1])
-        assert {path.name for path in (tmp_path / "sources").iterdir()} == {digests[0], digests[2]}
+            await artifacts.hold(stub, digest)
+        assert kept_in(tmp_path / "artifacts") == set(digests)
+        artifacts.release(digests[1])
+        assert kept_in(tmp_path / "artifacts") == {digests[0], digests[2]}
 
     with_storage(tmp_path, story)
 
@@ -60,14 +78,14 @@ def test_the_least_recently_used_goes_first_and_one_in_use_never(tmp_path: Path)
 def test_a_later_agent_on_the_same_folder_fetches_nothing_again(tmp_path: Path) -> None:
     async def story(storage: TinyStorage, stub: Any) -> None:
         digest = storage.add_source({"score.py": ""})
-        await Sources(tmp_path / "sources", 900, 5.0).hold(stub, digest)
-        await Sources(tmp_path / "sources", 900, 5.0).hold(stub, digest)
+        await Artifacts(tmp_path / "artifacts", 900, 5.0).hold(stub, digest)
+        await Artifacts(tmp_path / "artifacts", 900, 5.0).hold(stub, digest)
         assert storage.reads == 1
 
     with_storage(tmp_path, story)
 
 
-@pytest.mark.parametrize(("change", "error"), [("damaged", SourceDamaged), ("absent", NoArtifact)])
+@pytest.mark.parametrize(("change", "error"), [("damaged", ArtifactDamaged), ("absent", NoArtifact)])
 def test_what_is_not_the_named_artifact_is_refused_and_leaves_nothing(
     tmp_path: Path, change: str, error: type[Exception]
 ) -> None:
@@ -78,8 +96,17 @@ def test_what_is_not_the_named_artifact_is_refused_and_leaves_nothing(
         else:
             del storage.artifacts[digest]
         with pytest.raises(error):
-            await Sources(tmp_path / "sources", 900, 1.0).hold(stub, digest)
-        assert list((tmp_path / "sources").iterdir()) == []
+            await Artifacts(tmp_path / "artifacts", 900, 1.0).hold(stub, digest)
+        assert list((tmp_path / "artifacts").iterdir()) == []
+
+    with_storage(tmp_path, story)
+
+
+def test_what_all_jobs_read_can_only_be_read(tmp_path: Path) -> None:
+    async def story(storage: TinyStorage, stub: Any) -> None:
+        digest = storage.add_source({"score.py": "x = 1\n", "lib/a.py": ""})
+        folder = await Artifacts(tmp_path / "artifacts", 900, 5.0).hold(stub, digest)
+        assert all(not path.stat().st_mode & 0o222 for path in folder.rglob("*.py"))
 
     with_storage(tmp_path, story)
 
@@ -87,8 +114,8 @@ def test_what_is_not_the_named_artifact_is_refused_and_leaves_nothing(
 def test_an_archive_that_reaches_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     async def story(storage: TinyStorage, stub: Any) -> None:
         digest = storage.add_source({"../outside.py": "x"})
-        with pytest.raises(SourceDamaged):
-            await Sources(tmp_path / "sources", 900, 1.0).hold(stub, digest)
+        with pytest.raises(ArtifactDamaged):
+            await Artifacts(tmp_path / "artifacts", 900, 1.0).hold(stub, digest)
         assert not (tmp_path / "outside.py").exists()
 
     with_storage(tmp_path, story)

@@ -1,0 +1,136 @@
+"""Files and folders of datastores on this node, for workers that read them and for what is staged beside a job.
+
+reference ──GetCredentials──▶ datastore ──┬─ of this host: its own path
+            (kept for a minute)           └─ remote: find, download (threads) ──▶ cache under the work folder
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import grpc
+
+from batchmesh import calls, status
+from batchmesh.datastores.opening import open_datastore
+from batchmesh.datastores.reference import parse
+from batchmesh.datastores.staging import Staging
+from batchmesh.entry_messages import entry_of
+from batchmesh.v1 import storage_pb2
+
+from .fetching import NotFetched, Resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchmesh.datastores.cache import Cache
+    from batchmesh.datastores.reference import Reference
+    from batchmesh.datastores.store import Datastore, Found
+    from batchmesh.entries import Entry
+
+    from .fetching import Asker
+    from .storages import Storage
+
+_Thing = TypeVar("_Thing")
+
+#: Seconds for which an opened datastore serves before its credentials are asked for anew.
+_FRESH = 60.0
+#: Threads: most of them wait for a fetch that another one does, for the cache bounds how many fetch at once.
+_THREADS = 64
+
+
+class Files:
+    """Resolves datastore:// references, for any number of workers at once. Lives on the event loop."""
+
+    def __init__(self, cache: Cache, patience: float, opened: Callable[[Entry], Datastore] = open_datastore) -> None:
+        """`patience` is how long a storage that does not answer is asked for credentials, in seconds; `opened` makes a
+        datastore of what it answers."""
+        self._cache = cache
+        self._patience = patience
+        self._make = opened
+        self._room = asyncio.Semaphore(_THREADS)
+        self._opened: dict[tuple[Storage, str, str], _Opened] = {}
+
+    async def resolve(self, asker: Asker, reference: str, stamp: str) -> Resolved:
+        """The file or folder, whole, under its own name; a local datastore's where it is.
+
+        Errors: SpecRefused, NoEntry, BadEntry, DatastoreFailed, InputRefused, NotFetched, TooLarge, MeshUnreachable,
+        OSError.
+        """
+        wanted = parse(reference)
+        if wanted is None:
+            raise NotFetched("it is not of the form datastore://NAME/PATH")
+        datastore = await self._open(asker.storage, asker.opening.workspace, wanted.datastore)
+        here = datastore.local(wanted.path)
+        if here is not None:
+            return Resolved(_existing(here), _nothing)
+        staging = Staging(self._cache, asker.opening.workspace, datastore)
+        stage = partial(staging.file, stamp=stamp) if stamp else staging.file_or_folder
+        held = (await self._off_loop(partial(stage, wanted.path))).held
+        return Resolved(str(held.path), held.release)
+
+    async def find(self, asker: Asker, reference: Reference, most: int) -> list[Found]:
+        """The first files that a reference means, `most` of them at most. Errors: as of `resolve`."""
+        datastore = await self._open(asker.storage, asker.opening.workspace, reference.datastore)
+
+        def listed() -> list[Found]:
+            return list(itertools.islice(datastore.find(reference.path), most))
+
+        return await self._off_loop(listed)
+
+    async def _off_loop(self, work: Callable[[], _Thing]) -> _Thing:
+        """Does it on a thread for which the agent's end does not wait, however long a datastore takes to answer."""
+        async with self._room:
+            done: Future[_Thing] = Future()
+            done.set_running_or_notify_cancel()
+            Thread(target=_do, args=(work, done), name="fetch", daemon=True).start()
+            return await asyncio.wrap_future(done)
+
+    async def _open(self, storage: Storage, workspace: str, name: str) -> Datastore:
+        """All that ask at once share one question."""
+        now = time.monotonic()
+        self._opened = {key: each for key, each in self._opened.items() if each.until > now and not each.failed}
+        key = (storage, workspace, name)
+        if key not in self._opened:
+            self._opened[key] = _Opened(now + _FRESH, asyncio.create_task(self._ask(storage, workspace, name)))
+        return await asyncio.shield(self._opened[key].task)
+
+    async def _ask(self, storage: Storage, workspace: str, name: str) -> Datastore:
+        request = storage_pb2.GetCredentialsRequest(workspace=workspace, datastore=name)
+        try:
+            got = await calls.retried(self._patience)(storage.GetCredentials)(request, timeout=calls.UNARY_DEADLINE)
+        except grpc.RpcError as error:
+            raise status.from_rpc_error(error, "Storage") from None
+        return await asyncio.to_thread(self._make, entry_of(got.entry))
+
+
+class _Opened(NamedTuple):
+    until: float
+    task: asyncio.Task[Datastore]
+
+    @property
+    def failed(self) -> bool:
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+
+
+def _do(work: Callable[[], _Thing], done: Future[_Thing]) -> None:
+    try:
+        done.set_result(work())
+    except BaseException as error:  # noqa: BLE001 it is raised where the work was asked for
+        done.set_exception(error)
+
+
+def _existing(path: str) -> str:
+    if not os.path.exists(path):
+        raise NotFetched(f"there is no {path}")
+    return path
+
+
+def _nothing() -> None:
+    """What lies here anyway is not held."""

@@ -1,0 +1,1 @@
+"""What ParallelRunStep puts beside entry scripts."""

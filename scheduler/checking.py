@@ -1,0 +1,55 @@
+"""What can be said of a job's inputs and side inputs before it is set in motion."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from batchmesh.errors import DatastoreFailed, InputRefused, Refused
+from batchmesh.v1 import job_pb2
+
+from .inputs import Inputs
+from .planner import check
+from .spec import plan_request
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .datastores import Datastores
+    from .inputs import Remote
+
+
+async def check_input(spec: job_pb2.JobSpec, datastores: Datastores | None, inputs: Sequence[str] | None = None) -> str:
+    """The kind of the job's inputs, or of these among them, looked at on a thread.
+
+    Errors: InputRefused, also for a datastore that fails; NoEntry, BadEntry, MeshUnreachable.
+    """
+    looked_at = job_pb2.JobSpec()
+    looked_at.CopyFrom(spec)
+    if inputs is not None:
+        looked_at.inputs[:] = inputs
+    try:
+        remote = datastores.asked(spec.workspace) if datastores else None
+        return await asyncio.to_thread(check, plan_request(looked_at), remote)
+    except (ValueError, DatastoreFailed) as error:
+        raise InputRefused(str(error)) from None
+
+
+async def check_side_inputs(spec: job_pb2.JobSpec, datastores: Datastores | None, references: Collection[str]) -> None:
+    """Looks for those side inputs of the job that are among `references`, on a thread.
+
+    Errors: as of check_input; they name the side input.
+    """
+    for each in spec.side_inputs:
+        if each.reference in references:
+            try:
+                remote = datastores.asked(spec.workspace) if datastores else None
+                await asyncio.to_thread(_look_for, each.reference, remote)
+            except (ValueError, DatastoreFailed) as error:
+                raise InputRefused(f"The side input {each.name} cannot be used: {error}") from None
+            except Refused as error:
+                raise type(error)(f"The side input {each.name} cannot be used: {error}") from None
+
+
+def _look_for(reference: str, remote: Remote | None) -> None:
+    Inputs([reference], remote).first(0)

@@ -1,0 +1,3 @@
+def number(path):
+    with open(path) as file:
+        return int(file.read())

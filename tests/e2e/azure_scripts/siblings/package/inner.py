@@ -1,0 +1,5 @@
+from .marks import MARK
+
+
+def shout(word):
+    return word.upper() + MARK
