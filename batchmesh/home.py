@@ -31,6 +31,8 @@ from typing import IO, Any
 
 from batchmesh.errors import MeshUnreachable, Refused
 
+#: The file by which a home is known: one that lies in the folder of an entry script is not sent along with that.
+HOME_MARK = ".batchmesh-home"
 #: Seconds within which a client finds or starts a mesh, or gives up.
 JOIN_SECONDS = 20.0
 #: Seconds between two looks at a mesh that starts or ends.
@@ -69,6 +71,7 @@ class Home:
         """Creates the folder, for its owner alone. Errors: HomeRefused."""
         try:
             self.log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / HOME_MARK).touch(exist_ok=True)
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise PermissionError(13, os.strerror(13))
         except OSError as error:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchmesh.archive import packed
+from batchmesh.data.job_report import holds_report
 from batchmesh.errors import ScriptRefused
+from batchmesh.home import HOME_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +60,8 @@ def paths_inside(root: Path, inputs: Iterable[str], output: str) -> frozenset[st
 def files_of(source: Source) -> list[tuple[str, Path]]:
     """(name in the archive, path) of each file, in bytewise order of the names.
 
-    Left out are hidden entries, __pycache__, virtual environments, symlinks that point outside, and `leave_out`.
+    Left out are hidden entries, __pycache__, virtual environments, homes of a mesh, outputs of jobs, symlinks that
+    point outside, and `leave_out`.
     Errors: SourceRefused for a folder that cannot be read, or is too large.
     """
     found = {source.entry_script: source.root / source.entry_script}
@@ -95,10 +98,15 @@ def _walk(source: Source, folder: Path, prefix: str, above: Sequence[str]) -> It
                 continue
             if entry.is_file():
                 yield prefix + entry.name, path
-            elif entry.is_dir() and not (path / "pyvenv.cfg").exists():
+            elif entry.is_dir() and not _is_made(path):
                 real = os.path.realpath(path)
                 if real not in above:
                     yield from _walk(source, path, f"{prefix}{entry.name}/", (*above, real))
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether it is a virtual environment, the home of a mesh, or the output of a job."""
+    return (folder / "pyvenv.cfg").exists() or (folder / HOME_MARK).exists() or holds_report(str(folder))
 
 
 def _check_limits(root: Path, files: int, size: int) -> None:

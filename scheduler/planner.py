@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from batchmesh.data import files
@@ -156,11 +157,35 @@ def _kind(inputs: Inputs, override: str | None, firsts: Sequence[str] | None = N
 
 
 def _plan_files(inputs: Inputs, size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
-    first = 0 if done is None else done.input_number
+    for _, run in groupby(_listed(inputs, done), key=lambda each: each.run):
+        while group := list(islice(run, size.amount)):
+            for piece in files.split([each.path for each in group], size.amount):
+                yield _mini_batch(piece, Place("files", group[-1].number, group[-1].path))
+
+
+class _Listed(NamedTuple):
+    """A file of an input; mini-batches are made of files of one run."""
+
+    run: int
+    number: int
+    path: str
+
+
+def _listed(inputs: Inputs, done: Place | None) -> Iterator[_Listed]:
+    """The files behind `done`. A folder or a glob is a run of its own; inputs that are files themselves, one after the
+    other, are one: a part of a folder is named so, file by file.
+    """
+    first, last = (0, None) if done is None else (done.input_number, done.path)
+    run, was_file = 0, False
     for number in range(first, len(inputs.texts)):
-        last = done.path if done is not None and number == first else None
-        for piece in files.split(inputs.list(number, last), size.amount):
-            yield _mini_batch(piece, Place("files", number, piece.fields["files"][-1]))
+        paths = inputs.list(number, last if number == first else None)
+        path = next(paths, None)
+        if path is None:
+            continue
+        is_file = path == inputs.texts[number]
+        run += not (is_file and was_file)
+        was_file = is_file
+        yield from (_Listed(run, number, each) for each in chain((path,), paths))
 
 
 @dataclass(frozen=True)

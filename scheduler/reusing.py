@@ -52,6 +52,8 @@ class Look:
 
 
 class Reusing:
+    """Without `datastores` jobs have their inputs on this host."""
+
     def __init__(self, store: Store, publisher: Publisher, datastores: Datastores | None) -> None:
         self._store = store
         self._publisher = publisher
@@ -69,6 +71,9 @@ class Reusing:
             listed = await asyncio.get_running_loop().run_in_executor(self._threads, listing)
         except (OSError, ValueError, BatchmeshError) as error:
             return Look(why=f"the input cannot be listed: {error}")
+        except Exception as error:  # noqa: BLE001 a datastore's library may raise anything; planning says it again
+            structlog.get_logger().exception("input_not_listed", job=row.job_id)
+            return Look(why=f"listing the input failed with {error!r}")
         finally:
             left = True
         parts = reuse.parts_of(reuse_settings(spec, row.input_kind), listed)

@@ -129,7 +129,7 @@ class AmlCompute(ComputeTarget):
         if vm_priority != "dedicated":
             say_unused(f"vm_priority {vm_priority!r}", "nodes are started on the mesh's own host.")
         if vnet_resourcegroup_name or vnet_name or subnet_name:
-            say_unused("A virtual network", "nodes are started on the mesh's own host.")
+            say_unused("a virtual network", "nodes are started on the mesh's own host.")
         least, most = _number("min_nodes", min_nodes), _number("max_nodes", 1 if max_nodes is None else max_nodes)
         idle = (
             120.0

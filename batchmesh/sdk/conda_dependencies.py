@@ -111,7 +111,7 @@ class CondaDependencies:
                     "by hand on each node and give its interpreter_path with user_managed_dependencies."
                 )
             if _name(package) == "python":
-                say_unused(f"The conda package {package!r}", "the Python is that of each node's agent.")
+                say_unused(f"the conda package {package!r}", "the Python is that of each node's agent.")
         return (*self._options, *self._pip)
 
     def save_to_file(self, base_directory: str, conda_file_path: str = "conda_dependencies.yml") -> str:

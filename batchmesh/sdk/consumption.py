@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from batchmesh.errors import SpecRefused
-
-if TYPE_CHECKING:
-    from batchmesh.sdk.abstract_dataset import AbstractDataset
+from batchmesh.sdk.abstract_dataset import AbstractDataset
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
@@ -34,6 +31,8 @@ class DatasetConsumptionConfig:
         """
         if mode not in ("direct", "mount", "download"):
             raise SpecRefused(f"The mode of the input {name!r} is direct, mount or download, not {mode!r}.")
+        if not isinstance(dataset, AbstractDataset):
+            raise SpecRefused(f"The input {name!r} is {dataset!r}; give a dataset, such as Dataset.File.from_files(…).")
         self.name = check_input_name(name)
         self.dataset = dataset
         self.mode = mode

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchmesh.entries import DEFAULT_DATASTORE, FILE_SHARE_REFUSED, AzureBlobContainer, Entry, EntryKind, LocalFolder
-from batchmesh.errors import InputRefused, Refused
+from batchmesh.errors import DatastoreFailed, InputRefused, Refused
 from batchmesh.sdk.data_reference import DataReference
 from batchmesh.sdk.errors import NotServed
 from batchmesh.sdk.unused import log
@@ -125,15 +125,27 @@ class Datastore:
         return self.name == DEFAULT_DATASTORE
 
     @cached_property
-    def store(self) -> Store:
-        """What reads and writes its files, with its credentials. Errors: BadEntry, DatastoreFailed."""
+    def _opened(self) -> Store:
         return self.workspace.client.catalog.datastore(self.name, self.workspace.name)
 
     @property
     def is_here(self) -> bool:
         """Whether this process can reach its files: a folder of the mesh's hosts need not be one of ours."""
-        folder = self.store.local("")
+        folder = self._opened.local("")
         return folder is None or os.path.isdir(folder)
+
+    @property
+    def store(self) -> Store:
+        """What reads and writes its files, with its credentials.
+
+        Errors: BadEntry, DatastoreFailed, also for a folder that is not here.
+        """
+        if not self.is_here:
+            raise DatastoreFailed(
+                f"The datastore {self.name!r} is the folder {self._opened.local('')} of the mesh's hosts, which this "
+                "host does not see; mount it here, or use a blob container."
+            )
+        return self._opened
 
     # Files
 
@@ -174,14 +186,14 @@ class Datastore:
             if relative_root
             else Path(os.path.commonpath([p.parent for p in paths]))
         )
-        target = (target_path or "").strip("/")
-        there = set() if overwrite else {found.path for found in _found(self.store, target)}
+        store, target = self.store, (target_path or "").strip("/")
+        there = set() if overwrite else {found.path for found in _found(store, target)}
         for path in paths:
             name = "/".join(filter(None, (target, _relative(path, root))))
             if name in there:
                 log.info("%s is there already and is left as it is; overwrite=True replaces it.", name)
                 continue
-            self.store.upload(path, name, overwrite=True)
+            store.upload(path, name, overwrite=True)
             if show_progress:
                 print(f"Uploaded {path} to {name}.")  # noqa: T201 as azureml does
         return self.path(target)
@@ -190,14 +202,14 @@ class Datastore:
         self, target_path: str, prefix: str | None = None, overwrite: bool = False, show_progress: bool = True
     ) -> int:
         """Fetches what lies at or below `prefix`, each file under its whole path in the datastore; returns how many."""
-        count = 0
-        for found in _found(self.store, (prefix or "").strip("/")):
+        store, count = self.store, 0
+        for found in _found(store, (prefix or "").strip("/")):
             to = Path(target_path) / found.path
             if to.exists() and not overwrite:
                 log.info("%s is there already and is left as it is; overwrite=True replaces it.", to)
                 continue
             to.parent.mkdir(parents=True, exist_ok=True)
-            self.store.download(found.path, to)
+            store.download(found.path, to)
             count += 1
             if show_progress:
                 print(f"Downloaded {found.path} to {to}.")  # noqa: T201 as azureml does

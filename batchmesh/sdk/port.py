@@ -51,14 +51,14 @@ class Port:
         datastore = self.datastore
         if not datastore.is_here:
             return self._read_by_call(Path(local_path))
-        count = 0
-        for each in datastore.store.find(self.path_on_datastore):
+        store, count = datastore.store, 0
+        for each in store.find(self.path_on_datastore):
             inside = each.path[len(self.path_on_datastore) + 1 :]
             to = Path(local_path) / each.path
             if inside.split("/")[0] == _REPORT or (to.exists() and not overwrite):
                 continue
             to.parent.mkdir(parents=True, exist_ok=True)
-            datastore.store.download(each.path, to)
+            store.download(each.path, to)
             count += 1
             if show_progress:
                 print(f"Downloaded {each.path} to {to}.")  # noqa: T201 as azureml does

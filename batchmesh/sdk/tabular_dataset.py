@@ -136,7 +136,8 @@ def _written(frame: pd.DataFrame, path: Path) -> Path:
 def _digest(parts: list[Path]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(hashlib.sha256(part.read_bytes()).digest())
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
 
 

@@ -9,7 +9,7 @@ _said: set[str] = set()
 
 
 def say_unused(what: str, why: str) -> None:
-    """ "docker.base_image is kept, and unused here: workers run on the nodes themselves." """
+    """ "Kept, and unused here: docker.base_image; workers run on the nodes themselves." """
     if what not in _said:
         _said.add(what)
-        log.warning("%s is kept, and unused here: %s", what, why)
+        log.warning("Kept, and unused here: %s; %s", what, why)

@@ -170,8 +170,8 @@ class SchedulerServiceServicer:
         """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
         what is done stays done.
         Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
-        fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
-        (OUTPUT_RESERVED).
+        fail again at once, as after a job that has failed, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT,
+        MESH_EMBEDDED), ALREADY_EXISTS (OUTPUT_RESERVED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,7 +179,7 @@ class SchedulerServiceServicer:
 
     def DeleteJob(self, request, context):
         """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
-        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED).
+        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED: also while a job that comes after it waits).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

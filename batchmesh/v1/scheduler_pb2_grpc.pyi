@@ -62,12 +62,12 @@ class SchedulerServiceStub:
     """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
     what is done stays done.
     Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
-    fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
-    (OUTPUT_RESERVED).
+    fail again at once, as after a job that has failed, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT,
+    MESH_EMBEDDED), ALREADY_EXISTS (OUTPUT_RESERVED).
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteJobRequest, _scheduler_pb2.DeleteJobResponse]
     """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
-    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED).
+    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED: also while a job that comes after it waits).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListNodesRequest, _scheduler_pb2.ListNodesResponse]
     """Called by clients."""
@@ -125,12 +125,12 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
     what is done stays done.
     Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
-    fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
-    (OUTPUT_RESERVED).
+    fail again at once, as after a job that has failed, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT,
+    MESH_EMBEDDED), ALREADY_EXISTS (OUTPUT_RESERVED).
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.DeleteJobRequest, _scheduler_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
-    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED).
+    Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED: also while a job that comes after it waits).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListNodesRequest, _scheduler_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Called by clients."""
@@ -227,8 +227,8 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Called by clients: goes on with a job that FAILED, was CANCELLED or LOST, with `failed` also with one that SUCCEEDED;
         what is done stays done.
         Errors: NOT_FOUND (NO_JOB), INVALID_ARGUMENT (BAD_SPEC), FAILED_PRECONDITION (JOB_NOT_RESUMABLE: also when it would
-        fail again at once, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT, MESH_EMBEDDED), ALREADY_EXISTS
-        (OUTPUT_RESERVED).
+        fail again at once, as after a job that has failed, or nothing of it has failed; OUTPUT_NOT_EMPTY, NO_ARTIFACT,
+        MESH_EMBEDDED), ALREADY_EXISTS (OUTPUT_RESERVED).
         """
 
     @_abc_1.abstractmethod
@@ -238,7 +238,7 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.DeleteJobResponse, _abc.Awaitable[_scheduler_pb2.DeleteJobResponse]]:
         """Called by clients: forgets a job that has ended, with its segments and logs. The published output stays.
-        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED).
+        Errors: NOT_FOUND (NO_JOB), FAILED_PRECONDITION (JOB_NOT_ENDED: also while a job that comes after it waits).
         """
 
     @_abc_1.abstractmethod

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from batchmesh import (
+    AmlCompute,
     Client,
     ComputeTarget,
     Dataset,
@@ -31,7 +32,16 @@ from batchmesh import (
     StepRun,
     Workspace,
 )
-from batchmesh.errors import EntryExists, InputRefused, NoComputeTarget, NoEntry, NoJob, Refused, SpecRefused
+from batchmesh.errors import (
+    DatastoreFailed,
+    EntryExists,
+    InputRefused,
+    NoComputeTarget,
+    NoEntry,
+    NoJob,
+    Refused,
+    SpecRefused,
+)
 from batchmesh.sdk import ComputeTargetException
 from tests.support.story import wait_for, write_script
 
@@ -125,6 +135,7 @@ def test_data_goes_from_step_to_step_and_side_inputs_to_both(ws: Workspace, stor
     assert output_of(one, tmp_path) == "".join(f"{number}.txt!\n" for number in (1, 2, 3, 4))
     assert output_of(two, tmp_path) == "4 lines\n", "the report of the first step is no input of the second"
     assert run.get_metrics()["Processed Items"] == 5
+    assert run.get_metrics()["Total MiniBatches"] == 3, "two of two files, and one"
     assert run.get_metrics(recursive=True)[two.id]["Total Items"] == 1
     assert run.find_step_run("second-step")[0].id == two.id
     assert run.get_pipeline_output("names").download(str(tmp_path / "again")) > 0
@@ -251,6 +262,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(ws: Workspace, store
         step = ParallelRunStep("wrong-step", settings, inputs or [images(store)], PipelineData("out"), **given)
         return Experiment(ws, "wrong").submit(Pipeline(ws, [step]))
 
+    sizes = AmlCompute.provisioning_configuration(max_nodes=1)
     missing = Dataset.File.from_files(store.path("none/"), validate=False).as_named_input("missing")
     for kind, call, said in (
         (NoEntry, lambda: Dataset.get_by_name(ws, "unknown"), "unknown"),
@@ -265,6 +277,9 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(ws: Workspace, store
         (InputRefused, lambda: submitted([Dataset.File.from_files(store.path("images/")).skip(9)]), "take and skip"),
         (NoComputeTarget, lambda: submitted(compute_target="nowhere"), "nowhere"),
         (ComputeTargetException, lambda: ComputeTarget(ws, "nowhere"), "nowhere"),
+        (ComputeTargetException, lambda: ComputeTarget.create(ws, "cpu", sizes), "Nobody here can start"),
+        (ComputeTargetException, lambda: ComputeTarget.create(ws, "1 cpu", sizes), "1 cpu"),
+        (ComputeTargetException, lambda: ComputeTarget.attach(ws, "other", None), "--compute-target other"),
         (SpecRefused, lambda: Experiment(ws, "x"), "experiment name"),
         (NoJob, lambda: PipelineRun(Experiment(ws, "wrong"), "run-0"), "run-0"),
     ):
@@ -314,6 +329,15 @@ def test_files_go_up_and_come_down(ws: Workspace, store: Datastore, tmp_path: Pa
         default.upload(str(tmp_path / "none"))
     with pytest.raises(Refused, match="Azure Files"):
         Datastore.register_azure_file_share(ws, "share", "s", "a")
+
+
+def test_a_folder_that_this_host_does_not_see_is_said_to_be_elsewhere(ws: Workspace, tmp_path: Path) -> None:
+    elsewhere = Datastore.register_local(ws, "elsewhere", tmp_path / "elsewhere")
+    assert Dataset.File.from_files(elsewhere.path("images/")).content.paths == ("datastore://elsewhere/images/",)
+    (tmp_path / "file").touch()
+    with pytest.raises(DatastoreFailed, match="does not see"):
+        elsewhere.upload_files([str(tmp_path / "file")])
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_model_has_versions_and_comes_back_as_it_was(

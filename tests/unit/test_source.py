@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchmesh import source
+from batchmesh.home import Home
 from batchmesh.source import Source, SourceRefused, files_of, pack, paths_inside
 
 if TYPE_CHECKING:
@@ -101,3 +103,12 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
         os.link(tmp_path / "many" / "0", tmp_path / "many" / str(number))
     with pytest.raises(SourceRefused, match=r"20,001 files.*folder of its own"):
         files_of(Source(tmp_path, "score.py"))
+
+
+def test_what_a_mesh_has_made_in_the_folder_is_no_source(tmp_path: Path) -> None:
+    make(tmp_path, "score.py", "results/a.csv", "earlier/parallel_run_step.txt", "earlier/job_report/summary.json")
+    summary = {"job_id": "job-1", "state": "SUCCEEDED", "batchmesh_version": "1"}
+    (tmp_path / "earlier" / "job_report" / "summary.json").write_text(json.dumps(summary))
+    Home(tmp_path / "home").make()
+    (tmp_path / "home" / "lock").touch()
+    assert names_in(Source(tmp_path, "score.py")) == ["results/a.csv", "score.py"]

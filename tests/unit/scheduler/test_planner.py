@@ -54,6 +54,16 @@ def test_files_are_grouped_within_an_input(folder: Path) -> None:
     assert [Path(path).name[0] for path in paths] == list("abcdefgabde")
 
 
+def test_files_that_are_named_one_by_one_share_mini_batches(folder: Path) -> None:
+    names = [f"{folder}/{name}" for name in ("a.csv", "b.csv", "c.txt", "d.csv", "e.csv")]
+    request = PlanRequest(inputs=(*names, str(folder), names[0]), kind="files", mini_batch_size=2)
+    found = [each for each in planned(request) if isinstance(each, PlannedMiniBatch)]
+    assert told([*found]) == ["2", "2", "1", "2", "2", "2", "1", "1"]
+    for number, each in enumerate(found):
+        rest = [left.payload for left in plan(request, each.cursor) if isinstance(left, PlannedMiniBatch)]
+        assert rest == [left.payload for left in found[number + 1 :]], "it goes on behind each of them as it would have"
+
+
 def test_what_is_no_table_of_the_kind_is_one_failed_item_that_never_runs(folder: Path) -> None:
     request = PlanRequest(inputs=(str(folder),), mini_batch_size="3 rows")
     assert check(request) == "csv"

@@ -156,6 +156,8 @@ def test_an_input_name_has_letters_digits_and_underscores(name: Any) -> None:
         files.as_named_input(name)
     with pytest.raises(SpecRefused, match="mode"):
         DatasetConsumptionConfig("a", files, mode="teleport")
+    with pytest.raises(SpecRefused, match="give a dataset"):
+        DatasetConsumptionConfig("a", "/data")  # type: ignore[arg-type]
 
 
 def test_modes_are_kept() -> None:

@@ -54,7 +54,7 @@ def test_the_python_of_conda_is_kept_and_said_to_be_unused(caplog: pytest.LogCap
     environment = Environment("python")
     environment.python.conda_dependencies = CondaDependencies.create(python_version="3.6.3", pip_packages=["a"])
     assert environment.for_job().requirements == ("a",)
-    assert "'python=3.6.3' is kept, and unused here" in caplog.text
+    assert "Kept, and unused here: the conda package 'python=3.6.3'; " in caplog.text
 
 
 def test_docker_and_spark_are_kept_and_said_to_be_unused_once(caplog: pytest.LogCaptureFixture) -> None:
