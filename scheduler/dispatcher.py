@@ -15,8 +15,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from batchmesh.v1 import agent_pb2, job_pb2
 
 from . import tables
@@ -27,18 +25,14 @@ from .events import (
     Abort,
     AttemptEnd,
     AttemptsEnded,
-    AttemptsHeld,
     ClosePool,
     Commit,
     CreditsGranted,
     Discard,
     Dispatch,
-    HeldAttempt,
     JobSubmitted,
-    MiniBatchesPlanned,
     NodeLost,
     OpenPool,
-    PoolChanged,
     RecordLoss,
     Seal,
     Settle,
@@ -47,18 +41,16 @@ from .events import (
     Ticked,
 )
 from .feeding import Feed
-from .jobs import failure_of
-from .model import FINAL, Counts, Failure, FailureKind, PoolPhase, State
+from .hearing import Hearing
+from .model import FINAL, Counts, State
 from .nodes import Nodes
-from .outcomes import failed_outcome, read_outcomes
+from .outcomes import failed_outcome
 from .planning import Planning
 from .spec import limits_of, plan_request
-from .store import Conflict
 from .streams import NodeStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Future
 
     from .config import Config
     from .datastores import Datastores
@@ -71,8 +63,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at leases and time limits; far below the shortest lease.
 _TICK = 0.25
-#: Seconds that the streams of a node that leaves have to end before it is taken for gone.
-_NODE_END = 5.0
 #: Seconds that streams that were cut have to notice it when the scheduler ends.
 _CUT_END = 3.0
 
@@ -99,14 +89,14 @@ class Dispatcher:
         self._committer = Committer(store, publisher, config.commit_patience, self.tell)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(config.pending_writes)
         self._closing = False
         self._clock = AwakeClock(config.lease / 3)
         #: Done, with the error, when the scheduler can only start again.
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.storage_address = ""
-        self.nodes = Nodes(config.lease, self.tell, self._unheard, self.spawn)
         self.active: dict[str, ActiveJob] = {}
+        self._hearing = Hearing(store, self.active, config.pending_writes, self.tell, self._fail)
+        self.nodes = Nodes(config.lease, self.tell, self._hearing.nothing_more, self.spawn)
         #: Called with the id of each job that has ended.
         self.on_end: Callable[[str], object] = lambda _: None
 
@@ -263,8 +253,8 @@ class Dispatcher:
             node.channel,
             opening,
             on_record,
-            partial(self._on_response, job, node_id),
-            partial(self._on_end, job, node_id),
+            partial(self._hearing.response, job, node_id),
+            partial(self._hearing.end, job, node_id),
         )
 
     @staticmethod
@@ -287,107 +277,6 @@ class Dispatcher:
         row = failed_outcome(job.record.row.number, state, attempt, command.node_id, failure)
         ended = AttemptsEnded(command.job_id, [AttemptEnd(attempt, failure=failure)])
         self._write(tables.add_outcomes([row]), partial(self.tell, ended))
-
-    # ---- what nodes say ----
-
-    async def _on_response(
-        self, job: ActiveJob, node_id: str, stream: NodeStream, response: agent_pb2.RunMiniBatchesResponse
-    ) -> None:
-        job_id = job.record.row.job_id
-        if self.active.get(job_id) is not job:  # it has ended, and perhaps goes on with other streams
-            stream.acknowledge(stream.received)
-            return
-        if response.HasField("held"):
-            await self._on_held(job, node_id, stream, response.held)
-        pool = response.pool if response.HasField("pool") else None
-        failed = pool is not None and pool.phase == agent_pb2.PoolStatus.PHASE_FAILED
-        if failed:  # all that it has told counts before its attempts are taken for lost
-            await self._on_outcomes(job, node_id, stream, response)
-            await self._flushed()
-        if not self._is_heard(job, stream):
-            return
-        if pool is not None:
-            failure = failure_of(pool.failure) if pool.HasField("failure") else None
-            self.tell(PoolChanged(job_id, node_id, PoolPhase(pool.phase), pool.workers, failure, pool.held_up))
-        if response.credits:
-            self.tell(CreditsGranted(job_id, node_id, response.credits))
-        if not failed:
-            await self._on_outcomes(job, node_id, stream, response)
-
-    def _is_heard(self, job: ActiveJob, stream: NodeStream) -> bool:
-        """Whether what the stream brought still matters after what it had to wait for."""
-        return self.active.get(job.record.row.job_id) is job and not stream.is_cut
-
-    async def _on_held(self, job: ActiveJob, node_id: str, stream: NodeStream, held: agent_pb2.Held) -> None:
-        """What the node has kept; what of it the Machine does not know may lie in the database."""
-        attempts = [HeldAttempt(*each) for each in zip(held.attempt_id, held.mini_batch, held.part, strict=True)]
-        mini_batches, isolations = await job.feed.opened_for({each.index for each in attempts})
-        job_id = job.record.row.job_id
-        if self._is_heard(job, stream):
-            self.tell(AttemptsHeld(job_id, node_id, attempts, mini_batches, isolations))
-        elif self.active.get(job_id) is job:  # the node is lost by now, and what was opened for it is open
-            self.tell(MiniBatchesPlanned(job_id, mini_batches, isolations))
-
-    async def _on_outcomes(
-        self, job: ActiveJob, node_id: str, stream: NodeStream, response: agent_pb2.RunMiniBatchesResponse
-    ) -> None:
-        """Makes outcomes durable, then tells and acknowledges them; nobody's fault is told without a trace.
-
-        What is on its way to the disk is out at that node: it is given up only behind the disk, by a stream's end, a
-        node's loss or a pool's failure.
-        """
-        if not response.HasField("outcomes"):
-            return
-        number = stream.received
-        await self._room.acquire()
-        if stream.is_cut:  # while there was no room; it is told again on another stream
-            self._room.release()
-            return
-        rows, ends = read_outcomes(job.record, node_id, response.outcomes)
-        event = AttemptsEnded(job.record.row.job_id, ends)
-        done = self._store.write(tables.add_outcomes(rows) if rows else [])
-        done.add_done_callback(
-            lambda future: self._loop.call_soon_threadsafe(self._durable, future, event, stream, number)
-        )
-
-    async def _flushed(self) -> None:
-        """Returns once all that was written before is durable and told."""
-        await asyncio.wrap_future(self._store.write([]))
-
-    def _durable(self, future: Future[None], event: AttemptsEnded, stream: NodeStream, number: int) -> None:
-        self._room.release()
-        error = future.exception()
-        if isinstance(error, Conflict):  # an agent told what cannot be: it costs the attempts of this message
-            structlog.get_logger().error("outcomes_not_written", job=event.job_id, why=str(error))
-            lost = Failure(FailureKind.NOT_STARTED, str(error))
-            event = AttemptsEnded(event.job_id, [AttemptEnd(end.attempt_id, failure=lost) for end in event.ends])
-        elif error is not None:
-            self._fail(error)
-            return
-        if event.ends:
-            self.tell(event)
-        stream.acknowledge(number)
-
-    def _on_end(self, job: ActiveJob, node_id: str, broken: bool) -> None:
-        """Outcomes that the stream brought may still be on their way to the disk; they count before its end does."""
-
-        def ended() -> None:
-            del job.streams[node_id]
-            job_id = job.record.row.job_id
-            if self.active.get(job_id) is job:
-                self.tell(StreamEnded(job_id, node_id, broken))
-
-        self._write([], ended)
-
-    async def _unheard(self, node_id: str, leaves: bool) -> None:
-        """Returns once all that a node has told is counted and nothing more of it is heard. One that leaves ends its
-        streams by itself, within limits."""
-        streams = [job.streams[node_id] for job in self.active.values() if node_id in job.streams]
-        if streams and leaves:
-            await asyncio.wait([asyncio.ensure_future(stream.ended()) for stream in streams], timeout=_NODE_END)
-        for stream in streams:
-            stream.cut()
-        await self._flushed()
 
     def _on_planned(self, job: ActiveJob, grew: PlanGrew, rows: list[PlanRow]) -> None:
         """The next piece of the plan is durable."""

@@ -82,6 +82,7 @@ PROTO_ROOMS = {
         "service",
         "housekeeping",
         "dispatcher",
+        "hearing",
         "outcomes",
         "publisher",
         "streams",
