@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from functools import cached_property
+from contextlib import closing
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -20,6 +21,7 @@ from batchmesh.belongings import sent
 from batchmesh.calls import is_transient
 from batchmesh.connection import Connection
 from batchmesh.errors import JobNotResumable, MeshUnreachable, NoJob
+from batchmesh.listening import heard
 from batchmesh.messages import job_of, node_of, spec_to_proto
 from batchmesh.script import check_script
 from batchmesh.source import Source, pack
@@ -161,25 +163,22 @@ class Client:
         A broken connection is opened again; after `patience` seconds without an answer, or as soon as an embedded mesh
         has ended: MeshUnreachable. Errors: NoJob.
         """
+        request, seconds = scheduler_pb2.WatchJobRequest(job_id=job_id), min(patience, _STREAM_SECONDS)
         answered = time.monotonic()
         pause = 0.05
         while True:
-            call = self._connection.scheduler.WatchJob(
-                scheduler_pb2.WatchJobRequest(job_id=job_id), timeout=min(patience, _STREAM_SECONDS)
-            )
             try:
-                for response in call:
-                    answered, pause = time.monotonic(), 0.05
-                    job = job_of(response.job)
-                    yield job
-                    if job.state.is_final:
-                        return
+                with closing(heard(partial(self._connection.scheduler.WatchJob, request, timeout=seconds))) as told:
+                    for response in told:
+                        answered, pause = time.monotonic(), 0.05
+                        job = job_of(response.job)
+                        yield job
+                        if job.state.is_final:
+                            return
             except grpc.RpcError as error:
                 self._connection.check_mesh_stands()
                 if not is_transient(error) or time.monotonic() - answered > patience:
                     raise from_rpc_error(error, self._connection.name) from None
-            finally:
-                call.cancel()
             if time.monotonic() - answered > patience:
                 raise MeshUnreachable(f"{self._connection.name} did not tell of {job_id} for {patience:.0f} seconds.")
             time.sleep(pause)

@@ -12,6 +12,7 @@ import grpc
 
 from batchmesh.address import check_address
 from batchmesh.calls import CHANNEL_OPTIONS, PIECE, UNARY_DEADLINE, is_transient, retried
+from batchmesh.listening import heard
 from batchmesh.status import from_rpc_error
 from batchmesh.v1 import scheduler_pb2, scheduler_pb2_grpc, storage_pb2, storage_pb2_grpc
 
@@ -88,7 +89,7 @@ class Connection:
     def pages(self, method: Callable[..., Any], request: Message) -> Iterator[Any]:
         """The answers of a call that streams them."""
         try:
-            yield from method(request, timeout=_TRANSFER_SECONDS)
+            yield from heard(lambda: method(request, timeout=_TRANSFER_SECONDS))
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.name) from None
 

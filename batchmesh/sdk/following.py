@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -50,40 +48,10 @@ def check_succeeded(jobs: Sequence[Job], run: str) -> None:
 
 def _watched(client: Client, job_id: str, deadline: float) -> Iterator[Job]:
     """Its states, up to the end or the deadline: a state comes every few seconds even without a change."""
-    told: queue.Queue[Job | Exception | None] = queue.Queue(maxsize=1)
-    over = threading.Event()
-    # Not the main thread: a Ctrl-C that met it within gRPC could leave a lock of the call taken for good.
-    threading.Thread(target=_tell, args=(client, job_id, told, over), daemon=True, name="batchmesh-follow").start()
-    try:
-        while (state := told.get()) is not None:
-            if isinstance(state, Exception):
-                raise state
-            yield state
-            if time.monotonic() > deadline:
-                return
-    finally:
-        over.set()
-
-
-def _tell(client: Client, job_id: str, told: queue.Queue[Job | Exception | None], over: threading.Event) -> None:
-    """Hands on each state, then None, or the error; until it is over."""
-
-    def hand_on(state: Job | Exception | None) -> None:
-        while not over.is_set():
-            try:
-                told.put(state, timeout=_LINE_SECONDS)
-            except queue.Full:
-                continue
+    for job in client.watch(job_id):
+        yield job
+        if time.monotonic() > deadline:
             return
-
-    try:
-        for job in client.watch(job_id):
-            hand_on(job)
-            if over.is_set():
-                return
-        hand_on(None)
-    except Exception as error:  # noqa: BLE001 it is raised where it is waited for
-        hand_on(error)
 
 
 def _last(states: Iterator[Job], *, show_output: bool) -> Job:
