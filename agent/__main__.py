@@ -162,7 +162,8 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
         except OSError:
             raise WorkRefused(f"Another agent works in {work}; give each its own --work folder.") from None
         groups.end_recorded(work)
-        shutil.rmtree(work / "pools", ignore_errors=True)
+        for left in ("pools", "sources"):  # the latter of an earlier version
+            shutil.rmtree(work / left, ignore_errors=True)
         try:
             yield work
         finally:

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 _Thing = TypeVar("_Thing")
 
-#: Seconds for which an opened datastore serves before its credentials are asked for anew.
-_FRESH = 60.0
+#: Seconds for which an opened datastore serves before its credentials are asked for anew; and for how much longer it
+#: does while storage does not answer.
+_FRESH, _STALE = 60.0, 3600.0
 #: Threads: most of them wait for a fetch that another one does, for the cache bounds how many fetch at once.
 _THREADS = 64
 
@@ -48,12 +49,19 @@ _THREADS = 64
 class Files:
     """Resolves datastore:// references, for any number of workers at once. Lives on the event loop."""
 
-    def __init__(self, cache: Cache, patience: float, opened: Callable[[Entry], Datastore] = open_datastore) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        patience: float,
+        opened: Callable[[Entry], Datastore] = open_datastore,
+        fresh: float = _FRESH,
+    ) -> None:
         """`patience` is how long a storage that does not answer is asked for credentials, in seconds; `opened` makes a
-        datastore of what it answers."""
+        datastore of what it answers, which serves `fresh` seconds before storage is asked anew."""
         self._cache = cache
         self._patience = patience
         self._make = opened
+        self._fresh = fresh
         self._room = asyncio.Semaphore(_THREADS)
         self._opened: dict[tuple[Storage, str, str], _Opened] = {}
 
@@ -93,19 +101,26 @@ class Files:
             return await asyncio.wrap_future(done)
 
     async def _open(self, storage: Storage, workspace: str, name: str) -> Datastore:
-        """All that ask at once share one question."""
+        """All that ask at once share one question. While storage is away, what it said last counts."""
         now = time.monotonic()
-        self._opened = {key: each for key, each in self._opened.items() if each.until > now and not each.failed}
+        self._opened = {
+            key: each for key, each in self._opened.items() if each.until + _STALE > now and not each.failed
+        }
         key = (storage, workspace, name)
-        if key not in self._opened:
-            self._opened[key] = _Opened(now + _FRESH, asyncio.create_task(self._ask(storage, workspace, name)))
+        last = self._opened.get(key)
+        if last is None or (last.until <= now and last.task.done()):
+            asking = asyncio.create_task(self._ask(storage, workspace, name, last.task.result() if last else None))
+            self._opened[key] = _Opened(now + self._fresh, asking)
         return await asyncio.shield(self._opened[key].task)
 
-    async def _ask(self, storage: Storage, workspace: str, name: str) -> Datastore:
+    async def _ask(self, storage: Storage, workspace: str, name: str, known: Datastore | None) -> Datastore:
         request = storage_pb2.GetCredentialsRequest(workspace=workspace, datastore=name)
+        ask = calls.retried(0.0 if known else self._patience)(storage.GetCredentials)
         try:
-            got = await calls.retried(self._patience)(storage.GetCredentials)(request, timeout=calls.UNARY_DEADLINE)
+            got = await ask(request, timeout=calls.UNARY_DEADLINE)
         except grpc.RpcError as error:
+            if known is not None and calls.is_transient(error):
+                return known
             raise status.from_rpc_error(error, "Storage") from None
         return await asyncio.to_thread(self._make, entry_of(got.entry))
 

@@ -48,6 +48,10 @@ class _Unsendable(Exception):
     """A file that no repetition brings to storage; the text is the rest of a sentence."""
 
 
+class _GivenUp(Exception):
+    """Storage takes nothing, and nobody waits for it any more."""
+
+
 class OutputFiles:
     """Lives on the event loop."""
 
@@ -129,23 +133,35 @@ class OutputFiles:
             self._sent(group)
 
     async def _problem(self) -> str:
-        """Sends what has changed; why that is impossible, or nothing."""
-        look = self._changes.look()
+        """Sends what has changed; why that is impossible, or nothing.
+
+        A file that cannot be sent is removed, so that it fails this round alone: a script that runs again writes it
+        again.
+        """
+        look, why = self._changes.look(), ""
         try:
             while page := await asyncio.to_thread(lambda: list(itertools.islice(look, _PAGE))):
                 for change in page:
-                    if not await self._send_for_long(change):
-                        return ""
-                    self._changes.told(change)
-        except (_Unsendable, OSError) as error:
+                    try:
+                        if not await self._send_for_long(change):
+                            return ""
+                        self._changes.told(change)
+                    except (_Unsendable, OSError) as error:
+                        why = why or str(error)
+                        await asyncio.to_thread(self._remove, change.name)
+        except (_GivenUp, OSError) as error:
             return str(error)
         except Exception as error:  # results that wait for ever are worse than any error
             log.exception("output_not_sent", job=self._job_id)
             return f"{type(error).__name__}: {error}"
-        return ""
+        return why
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            (self.folder / name).unlink()
 
     async def _send_for_long(self, change: Change) -> bool:
-        """Whether it was sent: not if nobody wants it any more. Raises _Unsendable, OSError."""
+        """Whether it was sent: not if nobody wants it any more. Raises _Unsendable, _GivenUp, OSError."""
         backoff, since = _BACKOFF_FIRST, time.monotonic()
         while not self._dropped.is_set():
             try:
@@ -163,9 +179,10 @@ class OutputFiles:
         return False
 
     def _take_in(self, cause: errors.BatchmeshError, since: float) -> None:
-        """Why something was not sent, which was first tried at `since`. Raises _Unsendable when no repetition helps."""
+        """Why something was not sent, which was first tried at `since`. Raises _Unsendable when no repetition helps,
+        _GivenUp when there is none."""
         if self._finishing and time.monotonic() - since > self._patience:
-            raise _Unsendable(str(cause))
+            raise _GivenUp(str(cause))
         if isinstance(cause, FOR_SOMEONE):
             self._told_why = True
             self._held_up(str(cause))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
+from batchmesh.version import VERSION
+
 from . import gpus, groups
 from .frames import Failure, Kind
 from .process import WorkerProcess
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from .waiting import Attempt
 
 log = structlog.get_logger()
+
+#: In what a worker asks for by a name that stands for something else once there is a new version.
+_BY_NAME = (b'"model://', b'"dataset://')
 
 
 class Phase(IntEnum):
@@ -104,6 +109,8 @@ class Pool:
         self.failure: Failure | None = None
         #: Takes no other job; its workers are ending.
         self.retired = False
+        #: What its workers have read may be another thing for the next job: no stamp or version is part of the key.
+        self.short_lived = any(each.reference for each in key.side_inputs)
         self._job: Served | None = None
         self._failures = 0
         self._early_deaths = 0
@@ -195,14 +202,15 @@ class Pool:
         self._end(chosen)
 
     def end_workers(self) -> None:
-        """Ends all, as soon as each is idle."""
+        """Takes no other job, and ends all workers as soon as each is idle."""
+        self.retired = True
         for each in self.runners:
             if not each.ending:
                 self._end(each)
 
     async def retire(self) -> None:
         """Takes no other job and ends all workers; returns when they are gone, which shutdown_timeout bounds."""
-        self.retired, self.wanted = True, 0
+        self.wanted = 0
         self.end_workers()
         while self.runners:
             self._empty.clear()
@@ -245,6 +253,7 @@ class Pool:
             **dict(self.key.environment),
             "AZUREML_BI_OUTPUT_PATH": self._output,
             "AZUREML_MODEL_DIR": str(self._models),
+            "BATCHMESH_VERSION": VERSION,
             "BATCHMESH_WORKER": f"{self._config.node_id}-process{number:03d}",
             groups.MARK: groups.mark(self._config.work),
         }
@@ -279,6 +288,7 @@ class Pool:
             self._job.on_output(runner, stream, data)
 
     def on_fetch(self, runner: Runner, wish: bytes) -> None:
+        self.short_lived = self.short_lived or any(each in wish for each in _BY_NAME)
         if self._job is not None:
             self._job.on_fetch(runner, wish)
         else:

@@ -69,12 +69,13 @@ class Pools:
         if not keep or pool.failure is not None:
             await pool.retire()
         pool.let_go(next(self._counter))
+        if pool.short_lived:
+            pool.end_workers()
 
     def end_idle(self) -> None:
         """Ends the pools that have been without a job for too long."""
         for pool in self._pools.values():
             if not pool.serving and time.monotonic() - pool.idle_since > self._config.pool_idle_timeout:
-                pool.retired = True
                 pool.end_workers()
 
     def kill_all(self) -> None:

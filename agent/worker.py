@@ -21,7 +21,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from batchmesh import azureml_names
@@ -42,7 +42,7 @@ _SHORT_NS = 1_000_000
 _STEADY = 8
 _RECEIVE = 256 * 1024
 #: Milliseconds after which who waits for an answer looks whether another thread has received it.
-_LOOK_AGAIN_MS = 50
+_LOOK_AGAIN_MS = 20
 #: The socket lives at this descriptor or above, out of the way of scripts that close or reuse small ones.
 _HIGH_FD = 200
 _PR_SET_PDEATHSIG = 1
@@ -53,8 +53,8 @@ _OOM_SCORE = 500
 class Link:
     """The worker's end of the socket: it waits where it must, and never holds a lock of the user's."""
 
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
+    def __init__(self, ours: socket.socket) -> None:
+        self._socket, fd = ours, ours.fileno()
         self._socket.setblocking(False)
         self._receive, self._send = self._socket.recv, self._socket.send
         self._readable, self._writable = select.poll(), select.poll()
@@ -64,14 +64,21 @@ class Link:
         #: Held while bytes are cut into messages, never while one waits.
         self._sorting = threading.Lock()
         self._asking = threading.Lock()
+        #: A thread is in `receive`; set under `_sorting`.
+        self._receiving = False
         self._messages: list[tuple[int, memoryview]] = []
         self._answers: list[bytes] = []
 
     def receive(self) -> list[tuple[int, memoryview]]:
         """Waits for at least one whole message, answers aside. Errors: AgentGone."""
-        while not self._messages:
-            if not self._take():
-                self._readable.poll()
+        with self._sorting:
+            self._receiving = True
+        try:
+            while not self._messages:
+                if not self._take():
+                    self._readable.poll()
+        finally:
+            self._receiving = False
         with self._sorting:
             messages, self._messages = self._messages, []
         return messages
@@ -79,20 +86,25 @@ class Link:
     def exchange(self, ask: Callable[[], object]) -> bytes:
         """Calls `ask`, which sends a question, and waits for its answer; what else comes is left to `receive`.
 
-        Any thread may call it; another one may be in `receive`. Errors: AgentGone.
+        Any thread may call it; while another one is in `receive`, that one takes what comes, for it would not wake up
+        for what is gone from the socket. Errors: AgentGone.
         """
         readable = select.poll()
         readable.register(self._socket, select.POLLIN)
         with self._asking:
             ask()
             while not self._answers:
-                if not self._take():
+                if self._receiving:
+                    sleep(_LOOK_AGAIN_MS / 1000)
+                elif not self._take(asking=True):
                     readable.poll(_LOOK_AGAIN_MS)
             return self._answers.pop()
 
-    def _take(self) -> bool:
-        """Sorts what is there now into messages and answers; False if that is nothing."""
+    def _take(self, *, asking: bool = False) -> bool:
+        """Sorts what is there now into messages and answers; False if that is nothing, or not the asker's to take."""
         with self._sorting:
+            if asking and self._receiving:
+                return False
             try:
                 data = self._receive(_RECEIVE)
             except BlockingIOError:
@@ -268,7 +280,7 @@ def main(arguments: list[str]) -> int:
     socket_fd, word_fd, agent_pid = (int(each) for each in arguments)
     _end_with(agent_pid)
     _end_before_the_agent()
-    link = Link(_moved_up(socket_fd))
+    link = Link(socket.socket(fileno=_moved_up(socket_fd)))
     word = frames.Word(word_fd)
     os.close(word_fd)
     _set_up_output()

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING
 
 from batchmesh.errors import Refused
@@ -25,6 +25,7 @@ class Child:
     """One child process, its ready line, and its log."""
 
     def __init__(self, name: str, arguments: Sequence[str], log_folder: Path) -> None:
+        """Errors: OSError when it cannot be started; nothing is left open then, for it may be tried for ever."""
         self.name = name
         self.arguments = arguments
         self._listen = arguments[arguments.index("--listen") + 1]
@@ -32,20 +33,23 @@ class Child:
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # Whoever waits for readiness may be gone by the time it fails.
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
-        said, says = os.pipe()
-        told, tells = os.pipe()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", f"batchmesh.{name.partition('-')[0]}", *arguments),
-                *("--ready-fd", str(tells), "--end-with-parent"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=says,
-            stderr=says,
-            pass_fds=(tells,),
-            # Ctrl-C in the terminal of `batchmesh up` is for the supervisor, which ends them in order.
-            start_new_session=True,
-        )
+        with ExitStack() as opened:
+            opened.callback(self._log.close)
+            said, says = _pipe(opened)
+            told, tells = _pipe(opened)
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", f"batchmesh.{name.partition('-')[0]}", *arguments),
+                    *("--ready-fd", str(tells), "--end-with-parent"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=says,
+                stderr=says,
+                pass_fds=(tells,),
+                # Ctrl-C in the terminal of `batchmesh up` is for the supervisor, which ends them in order.
+                start_new_session=True,
+            )
+            opened.pop_all()
         os.close(says)
         os.close(tells)
         self._said, self._told = said, told
@@ -139,6 +143,14 @@ class Child:
             self.ready.set_result(told["address"])
         else:
             self.ready.set_exception(Refused(told["error"]))
+
+
+def _pipe(opened: ExitStack) -> tuple[int, int]:
+    """Its two ends, which are closed with `opened`."""
+    ends = os.pipe()
+    for each in ends:
+        opened.callback(os.close, each)
+    return ends
 
 
 class BoundedLog:

@@ -158,6 +158,8 @@ class JobSpec:
     pipeline_run: str = ""
     experiment: str = ""
     step_name: str = ""
+    #: How many of `inputs`, one after the other, make up each input; empty: each is one.
+    input_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from batchmesh.data.kinds import kind_of_path
@@ -32,13 +33,14 @@ def resolved(spec: JobSpec, catalog: Catalog) -> JobSpec:
     datasets = {text: _dataset(text, spec, catalog) for text in spec.inputs if text.startswith("dataset:")}
     if not datasets:
         return spec
-    paths = [path for text in spec.inputs for path in (datasets[text].paths if text in datasets else (text,))]
+    paths = [datasets[text].paths if text in datasets else (text,) for text in spec.inputs]
     kind = spec.input_kind or _kind(spec.inputs, datasets)
     headers = [each.csv_header or "present" for each in datasets.values()] if kind == "csv" else []
     types = [each.csv_types for each in datasets.values()] if kind in ("csv", "jsonl") else []
     return dataclasses.replace(
         spec,
-        inputs=tuple(paths),
+        inputs=tuple(chain.from_iterable(paths)),
+        input_sizes=tuple(map(len, paths)),
         input_kind=kind,
         csv_header=spec.csv_header or _one("csv_header", headers, ""),
         csv_types=spec.csv_types or _one("csv_types", types, {}),

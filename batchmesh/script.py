@@ -80,8 +80,10 @@ def check_script(script: str | os.PathLike[str], source_directory: str | os.Path
 def split_arguments(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The arguments left for the script, and the settings that ParallelRunStep's runtime flags among them mean.
 
-    Errors: SpecRefused for a reserved flag, or a runtime flag with a value that is none.
+    Errors: SpecRefused for a first one that is no flag, a reserved flag, or a runtime flag with a value that is none.
     """
+    if arguments and not arguments[0].startswith("-"):
+        raise _refused(f"The script's first argument is {arguments[0]!r}; it has to begin with '-'.")
     left: list[str] = []
     settings: dict[str, Any] = {}
     waiting = list(arguments)

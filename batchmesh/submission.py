@@ -93,6 +93,8 @@ class Settings(TypedDict, total=False):
     pipeline_run: str | None
     experiment: str | None
     step_name: str | None
+    #: How many of the inputs, one after the other, make up one that is split as a whole; each is one.
+    input_sizes: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,9 @@ def _fields_of_spec(given: dict[str, Any]) -> dict[str, Any]:
         fields["output_action"] = _one_of("output_action", fields["output_action"], ("append_row", "summary_only"))
     if "mini_batch_size" in fields:
         fields["mini_batch_size"] = str(fields["mini_batch_size"])
-    if "after" in fields:
-        fields["after"] = tuple(fields["after"])
+    for name in ("after", "input_sizes"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
     if "environment" in fields and not isinstance(fields["environment"], PythonEnvironment):
         fields["environment"] = _from_requirements(fields["environment"])
     return fields

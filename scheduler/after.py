@@ -106,12 +106,13 @@ def predecessors(db: Database, number: int) -> list[tuple[str, int | None, bytes
 
 
 def waiting_behind(db: Database, job_id: str) -> str | None:
-    """The id of a job that waits for that one."""
+    """The id of a job that comes after that one and was not let in: a scheduler that starts again looks for it anew."""
     sql = (
-        "SELECT j.job_id FROM predecessors p JOIN jobs j ON j.number = p.job WHERE p.predecessor = ? AND j.state = ? "
-        "ORDER BY j.number LIMIT 1"
+        "SELECT j.job_id FROM predecessors p JOIN jobs j ON j.number = p.job WHERE p.predecessor = ? AND j.let_in = 0 "
+        "AND j.state IN (?, ?, ?) ORDER BY j.number LIMIT 1"
     )
-    row = db.execute(sql, (job_id, int(State.WAITING))).fetchone()
+    waits = (int(State.WAITING), int(State.PENDING), int(State.COMMITTING))
+    row = db.execute(sql, (job_id, *waits)).fetchone()
     return row[0] if row else None
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which predecessors are looked at again, even if nothing was heard of them.
 _LOOK_AGAIN = 60.0
-#: Seconds after which storage is asked again, when it did not answer where an input lies.
-_ASK_AGAIN = 1.0
+#: Seconds after which storage is asked again, when it did not answer; and for which it is asked to take a folder back.
+_ASK_AGAIN, _PATIENCE = 1.0, 600.0
 
 
 @dataclass(eq=False)
@@ -91,6 +91,8 @@ class Anteroom:
     # ---- the way of a job ----
 
     async def _bring(self, job: Entrant) -> None:
+        if await self._has_gone_on(job):
+            return
         failure = await self._predecessors_ended(job) or await self._checked(job)
         if failure is None and await self._has_taken(job):
             return
@@ -100,6 +102,17 @@ class Anteroom:
             await self._end(job, State.FAILED, failure)
         else:
             await self._let_in(job)
+
+    async def _has_gone_on(self, job: Entrant) -> bool:
+        """Whether the job has ended with the output that the scheduler before this one was taking: it may be published,
+        so that no other one is looked for."""
+        row = job.record.row
+        if job.cancelled or row.state != State.COMMITTING or not row.reused_from:
+            return False
+        why = await self._take(job, row.reused_from, row.progress or b"")
+        if not job.record.is_final:
+            await self._write(job, _not_taking(job.record.row, why))
+        return job.record.is_final
 
     async def _predecessors_ended(self, job: Entrant) -> Failure | None:
         while not job.cancelled:
@@ -162,17 +175,30 @@ class Anteroom:
         record.hold("")
         why = found.why
         if found.earlier is not None and not job.cancelled:
-            await self._write(job, replace(record.row, state=int(State.COMMITTING), started=time.time()))
-            taken = await self._reusing.take(record, found.earlier) if not job.cancelled else ""
-            record.hold("")
-            if not isinstance(taken, str):
-                await self._end_as(job, taken)
+            earlier, progress, _ = found.earlier
+            taking = replace(record.row, state=int(State.COMMITTING), started=time.time())
+            await self._write(job, replace(taking, reused_from=earlier, progress=progress))
+            why = await self._take(job, earlier, progress) if not job.cancelled else ""
+            if record.is_final:
                 return True
-            why = taken
-        if not job.cancelled:
-            row = replace(record.row, state=int(State.PENDING), started=None, not_reused=why)
-            await self._write(job, row, found.statements)
+        why, statements = ("", []) if job.cancelled else (why, found.statements)
+        await self._write(job, _not_taking(record.row, why), statements)
         return False
+
+    async def _take(self, job: Entrant, earlier: str, progress: bytes) -> str:
+        """Ends the job with the output of that earlier one, or says why it cannot. It fails when storage does not tell
+        for too long: it may have published the output, and hold the folder no more for a job that runs."""
+        try:
+            taken = await self._reusing.take(job.record, earlier, progress)
+        except MeshUnreachable as error:
+            job.record.row = _not_taking(job.record.row, str(error))
+            await self._end(job, State.FAILED, Failure(FailureKind.OUTPUT_FAILED, str(error)))
+            return ""
+        job.record.hold("")
+        if isinstance(taken, str):
+            return taken
+        await self._end_as(job, taken)
+        return ""
 
     async def _let_in(self, job: Entrant) -> None:
         await self._write(job, replace(job.record.row, state=int(State.PENDING), let_in=1))
@@ -186,12 +212,25 @@ class Anteroom:
 
     async def _end(self, job: Entrant, state: State, failure: Failure | None = None) -> None:
         """The folder is given back first: after a death in between the job ends once more."""
-        try:
-            await self._publisher.release(job.record.row.job_id)
-        except BatchmeshError as error:  # the next job for that folder is told what holds it
-            structlog.get_logger().warning("output_not_released", job=job.record.row.job_id, why=str(error))
+        await self._give_back(job)
         error_blob = failure_proto(failure).SerializeToString() if failure else None
         await self._end_as(job, replace(job.record.row, state=int(state), error=error_blob))
+
+    async def _give_back(self, job: Entrant) -> None:
+        """A storage that is away is waited for: it would hold the folder for a job that has ended."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                await self._publisher.release(job.record.row.job_id)
+            except BatchmeshError as error:
+                if isinstance(error, MeshUnreachable) and time.monotonic() < until:
+                    job.record.hold(f"the output folder cannot be given back yet: {error}")
+                    await asyncio.sleep(_ASK_AGAIN)
+                    continue
+                # The next job for that folder is told what holds it.
+                structlog.get_logger().warning("output_not_released", job=job.record.row.job_id, why=str(error))
+            job.record.hold("")
+            return
 
     async def _end_as(self, job: Entrant, row: JobRow) -> None:
         await self._write(job, replace(row, ended=time.time()))
@@ -210,3 +249,8 @@ def predecessor_of(job_id: str, state: int | None, error: bytes | None) -> after
     """A row of `after.predecessors`."""
     cause = job_pb2.Failure.FromString(error).message if error else ""
     return after.Predecessor(job_id, State(state) if state is not None else None, cause)
+
+
+def _not_taking(row: JobRow, why: str) -> JobRow:
+    """A job that takes no earlier output, and why."""
+    return replace(row, state=int(State.PENDING), started=None, progress=None, reused_from="", not_reused=why)

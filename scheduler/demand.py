@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 #: Bytes that wait for a supervisor which does not read; above, it is told again later.
 _WAITING = 2**20
-#: Seconds for the supervisor's first line, which says what agents there are.
-_FIRST_LINE = 5.0
+#: Seconds for the supervisor's first line, which says what agents there are, and between two tries to hear it.
+_FIRST_LINE, _AGAIN = 5.0, 1.0
 
 
 class Demand:
-    """Open for as long as the supervisor lives. `path` is its socket; empty: there is none."""
+    """Open while the supervisor answers. `path` is its socket; empty: there is none."""
 
     def __init__(self, path: str, hear: Callable[[dict[str, Any]], None]) -> None:
         """`hear` gets each line that the supervisor sends."""
@@ -35,6 +35,7 @@ class Demand:
         self._hear = hear
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
+        self._told_why = ""
 
     @property
     def watched(self) -> bool:
@@ -42,23 +43,36 @@ class Demand:
         return self._writer is not None and not self._writer.is_closing()
 
     async def open(self) -> None:
-        """Returns once the first line is heard; a supervisor that is not there leaves the line closed."""
+        """Returns once the first line is heard; a supervisor that is not there, or busy, leaves the line closed."""
         if not self._path:
             return
         try:
             self._reader, self._writer = await asyncio.open_unix_connection(self._path)
             self._heard(await asyncio.wait_for(self._reader.readline(), _FIRST_LINE))
         except (OSError, ValueError, TimeoutError) as error:
-            structlog.get_logger().warning("supervisor_does_not_answer", path=self._path, why=str(error))
-            self.close()
+            self._close_for("supervisor_does_not_answer", repr(error))
 
     async def listen(self) -> None:
-        """Hears what the supervisor says, until it has gone."""
+        """Hears what the supervisor says, for as long as the scheduler lives; a line that closes is opened again."""
+        while self._path:
+            if self.watched:
+                await self._hear_all()
+            await asyncio.sleep(_AGAIN)
+            await self.open()
+
+    async def _hear_all(self) -> None:
         try:
             while self._reader is not None and (line := await self._reader.readline()):
                 self._heard(line)
         except (OSError, ValueError) as error:
-            structlog.get_logger().warning("supervisor_not_understood", why=str(error))
+            self._close_for("supervisor_not_understood", repr(error))
+        self.close()
+
+    def _close_for(self, event: str, why: str) -> None:
+        """Told once, however often it is tried."""
+        if why != self._told_why:
+            structlog.get_logger().warning(event, path=self._path, why=why)
+        self._told_why = why
         self.close()
 
     def _heard(self, line: bytes) -> None:

@@ -74,18 +74,18 @@ class Inputs:
         for found in self._datastores[reference.datastore].find(reference.path, last.path if last else None):
             yield str(Reference(reference.datastore, found.path))
 
-    def stamped(self) -> Iterator[tuple[str, int, str]]:
-        """Path or reference, size in bytes and stamp of each file of all inputs; 0 and "" of a link that leads nowhere.
+    def stamped(self, number: int) -> Iterator[tuple[str, int, str]]:
+        """Path or reference, size in bytes and stamp of each file of one input; as stamp_of() for those of this host.
 
         Errors: as of `list`.
         """
-        for text in self.texts:
-            reference = parse(text)
-            if reference is None:
-                yield from map(_stamped, list_input(text))
-                continue
-            for found in self._datastores[reference.datastore].find(reference.path):
-                yield str(Reference(reference.datastore, found.path)), found.size, found.stamp
+        text = self.texts[number]
+        reference = parse(text)
+        if reference is None:
+            yield from map(stamp_of, list_input(text))
+            return
+        for found in self._datastores[reference.datastore].find(reference.path):
+            yield str(Reference(reference.datastore, found.path)), found.size, found.stamp
 
     def first(self, number: int) -> str:
         """The first file of one input. Errors: as of `list`."""
@@ -153,7 +153,8 @@ class Inputs:
         return self._datastores[reference.datastore].local(reference.path) or text
 
 
-def _stamped(path: str) -> tuple[str, int, str]:
+def stamp_of(path: str) -> tuple[str, int, str]:
+    """Path, size in bytes and stamp of a file of this host; 0 and "" of one that is not there."""
     try:
         found = os.stat(path)
     except OSError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from batchmesh.data import files
@@ -44,6 +44,8 @@ class PlanRequest:
     mini_batch_size: str | int | None = None
     csv_header: str = "present"
     csv_types: Mapping[str, str] = field(default_factory=dict)
+    #: How many of `inputs`, one after the other, are split as a whole; empty: each is split on its own.
+    input_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def plan(request: PlanRequest, cursor: str | None = None, remote: Remote | None 
     kind = _kind(inputs, request.kind) if done is None else done.kind
     size = MiniBatchSize.parse(request.mini_batch_size, kind)
     if kind == "files":
-        yield from _plan_files(inputs, size, done)
+        yield from _plan_files(inputs, request.input_sizes, size, done)
     else:
         yield from _Tables(request, inputs, kind, size).plan(done)
 
@@ -156,36 +158,28 @@ def _kind(inputs: Inputs, override: str | None, firsts: Sequence[str] | None = N
     return kind_of_inputs(texts, override, firsts)
 
 
-def _plan_files(inputs: Inputs, size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
-    for _, run in groupby(_listed(inputs, done), key=lambda each: each.run):
-        while group := list(islice(run, size.amount)):
+def _plan_files(inputs: Inputs, sizes: tuple[int, ...], size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
+    """The inputs that one of `sizes` counts are split as a whole."""
+    wholes = [whole for whole, count in enumerate(sizes or (1,) * len(inputs.texts)) for _ in range(count)]
+    for _, listed in groupby(_listed(inputs, done), key=lambda each: wholes[each.number]):
+        while group := list(islice(listed, size.amount)):
             for piece in files.split([each.path for each in group], size.amount):
                 yield _mini_batch(piece, Place("files", group[-1].number, group[-1].path))
 
 
 class _Listed(NamedTuple):
-    """A file of an input; mini-batches are made of files of one run."""
+    """A file, and the number of the input that it was found in."""
 
-    run: int
     number: int
     path: str
 
 
 def _listed(inputs: Inputs, done: Place | None) -> Iterator[_Listed]:
-    """The files behind `done`. A folder or a glob is a run of its own; inputs that are files themselves, one after the
-    other, are one: a part of a folder is named so, file by file.
-    """
+    """The files behind `done`."""
     first, last = (0, None) if done is None else (done.input_number, done.path)
-    run, was_file = 0, False
     for number in range(first, len(inputs.texts)):
-        paths = inputs.list(number, last if number == first else None)
-        path = next(paths, None)
-        if path is None:
-            continue
-        is_file = path == inputs.texts[number]
-        run += not (is_file and was_file)
-        was_file = is_file
-        yield from (_Listed(run, number, each) for each in chain((path,), paths))
+        for path in inputs.list(number, last if number == first else None):
+            yield _Listed(number, path)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Listing:
         self._digest = hashlib.sha256()
         self._hashes: bytearray | None = bytearray()
 
+    def begin_input(self) -> None:
+        """What is added from now on is of the next input: mini-batches do not go over the end of one."""
+        self._digest.update(b"|")
+
     def add(self, name: str, size: int, stamp: str) -> None:
         """`stamp` changes whenever the file's content does: an etag, or the time of its last change."""
         path, state = name.encode("utf-8", "surrogateescape"), f"{size} {stamp}".encode()
@@ -84,7 +88,7 @@ def _files(now: bytes | None, then: bytes | None) -> str:
     gone = len(there.keys() - here.keys())
     if new:
         return f"{new} of {len(here)} {FILES}"
-    return f"{gone} of {len(there)} {FILES}, which are gone" if gone else f"the order of the {FILES}"
+    return f"{gone} of {len(there)} {FILES}, which are gone" if gone else f"the order of the {FILES}, or their inputs"
 
 
 def _by_name(hashes: bytes) -> dict[bytes, bytes]:

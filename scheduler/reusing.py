@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from batchmesh.errors import BatchmeshError, MeshUnreachable, NoOutput
+from batchmesh.requirements import paths_in
 from batchmesh.v1 import job_pb2
 
 from . import report, reuse
-from .inputs import Inputs
+from .inputs import Inputs, stamp_of
 from .jobs import JobRecord
 from .model import Counts, JobState, State
-from .spec import limits_of, reuse_settings
+from .spec import ENVIRONMENT, limits_of, reuse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 #: Inputs that are listed at once; each may have millions of files.
 _LISTINGS = 2
-#: Seconds for which a storage that does not answer is asked for an output before the job runs, and between two tries.
-_PATIENCE, _AGAIN = 60.0, 0.5
+#: Seconds for which a storage that does not answer is asked for an output, as for a commit; and between two tries.
+_PATIENCE, _AGAIN = 600.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,16 @@ class Look:
 
 
 class Reusing:
-    """Without `datastores` jobs have their inputs on this host."""
+    """Without `datastores` jobs have their inputs on this host. `patience`: seconds for which a storage that does not
+    answer is asked for an output."""
 
-    def __init__(self, store: Store, publisher: Publisher, datastores: Datastores | None) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, datastores: Datastores | None, patience: float = _PATIENCE
+    ) -> None:
         self._store = store
         self._publisher = publisher
         self._datastores = datastores
+        self._patience = patience
         self._threads = ThreadPoolExecutor(_LISTINGS, thread_name_prefix="reuse")
 
     async def look(self, record: JobRecord, cancelled: Callable[[], bool]) -> Look:
@@ -66,9 +71,9 @@ class Reusing:
         before = await asyncio.wrap_future(self._store.read(partial(reuse.written_before, number=row.number)))
         left = False
         remote = self._datastores.planned(spec.workspace) if self._datastores else None
-        listing = partial(_listing, spec, before, remote, lambda: left or cancelled())
+        looked_up = partial(_parts, spec, row.input_kind, before, remote, lambda: left or cancelled())
         try:
-            listed = await asyncio.get_running_loop().run_in_executor(self._threads, listing)
+            parts = await asyncio.get_running_loop().run_in_executor(self._threads, looked_up)
         except (OSError, ValueError, BatchmeshError) as error:
             return Look(why=f"the input cannot be listed: {error}")
         except Exception as error:  # noqa: BLE001 a datastore's library may raise anything; planning says it again
@@ -76,34 +81,38 @@ class Reusing:
             return Look(why=f"listing the input failed with {error!r}")
         finally:
             left = True
-        parts = reuse.parts_of(reuse_settings(spec, row.input_kind), listed)
         kin = reuse.Kin(row.workspace, spec.entry_script, spec.step_name)
         found, why = await asyncio.wrap_future(self._store.read(partial(_find, kin=kin, parts=parts)))
         return Look(found, why, list(reuse.keep(row.number, kin, parts)))
 
-    async def take(self, record: JobRecord, earlier: reuse.Earlier) -> JobRow | str:
-        """The job's row as one that has SUCCEEDED with that output, or in one line why it has to run."""
-        progress = job_pb2.Progress.FromString(earlier.progress)
+    async def take(self, record: JobRecord, earlier: str, progress: bytes) -> JobRow | str:
+        """The job's row as one that has SUCCEEDED with that job's output and counts, or in one line why it has to run.
+
+        Errors: MeshUnreachable when storage is away for so long that nobody knows which of the two it is.
+        """
         try:
-            manifest = await self._copied(record, _summary(record, progress), earlier.job_id)
+            counts = job_pb2.Progress.FromString(progress)
+            manifest = await self._copied(record, _summary(record, counts), earlier)
         except NoOutput:
-            return f"the output of {earlier.job_id} is gone, or has changed"
+            return f"the output of {earlier} is gone, or has changed"
+        except MeshUnreachable:
+            raise
         except BatchmeshError as error:  # running meets the same, with all its patience
             structlog.get_logger().warning("output_not_copied", job=record.row.job_id, why=str(error))
-            return f"the output of {earlier.job_id} could not be taken: {error}"
+            return f"the output of {earlier} could not be taken: {error}"
         return replace(
             record.row,
             state=int(State.SUCCEEDED),
-            progress=earlier.progress,
+            progress=progress,
             output_path=manifest.output_path,
             report_path=manifest.report_path,
-            reused_from=earlier.job_id,
+            reused_from=earlier,
             not_reused="",
         )
 
     async def _copied(self, record: JobRecord, summary: str, job_id: str) -> storage_pb2.Manifest:
         """A storage that goes away meanwhile is asked again for a while."""
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + self._patience
         while True:
             try:
                 return await self._publisher.copy(record, summary, job_id)
@@ -112,6 +121,21 @@ class Reusing:
                     raise
                 record.hold(f"the output of {job_id} cannot be taken yet: {error}")
             await asyncio.sleep(_AGAIN)
+
+
+def _parts(
+    spec: job_pb2.JobSpec,
+    input_kind: int,
+    before: Sequence[tuple[str, bytes]],
+    remote: Remote | None,
+    stopped: Callable[[], bool],
+) -> reuse.Parts:
+    """All that the job's output depends on. Blocks."""
+    listing = _listing(spec, before, remote, stopped)
+    settings = reuse_settings(_by_origin(spec, before), input_kind)
+    files = sorted({path for line in spec.environment.requirements for path in paths_in(line)})
+    stamps = [stamp_of(path) for path in files]  # of those that this host sees
+    return reuse.parts_of({**settings, ENVIRONMENT: [settings[ENVIRONMENT], stamps]}, listing)
 
 
 def _listing(
@@ -123,15 +147,31 @@ def _listing(
     folders = [f"{text.rstrip('/')}/" for text in Inputs(outputs, remote).texts]
     origins = list(zip(folders, (origin for origin, _ in before), strict=True))
     listing = reuse.Listing()
-    for path, size, stamp in Inputs([*spec.inputs, *references], remote).stamped():
-        if stopped():
-            break
-        folder, origin = next((each for each in origins if path.startswith(each[0])), ("", ""))
-        if origin:  # written anew or taken from before, it is the same
-            listing.add(f"{origin}: {path.removeprefix(folder)}", size, "")
-        else:
-            listing.add(path, size, stamp)
+    inputs = Inputs([*spec.inputs, *references], remote)
+    for number in range(len(inputs.texts)):
+        listing.begin_input()
+        for path, size, stamp in inputs.stamped(number):
+            if stopped():
+                return listing
+            folder, origin = next((each for each in origins if path.startswith(each[0])), ("", ""))
+            if origin:  # written anew or taken from before, it is the same
+                listing.add(f"{origin}: {path.removeprefix(folder)}", size, "")
+            else:
+                listing.add(path, size, stamp)
     return listing
+
+
+def _by_origin(spec: job_pb2.JobSpec, before: Sequence[tuple[str, bytes]]) -> job_pb2.JobSpec:
+    """The spec with side inputs that jobs before it have written named by whose output they are: each run has its own
+    folder, and yet they are the same."""
+    named = job_pb2.JobSpec()
+    named.CopyFrom(spec)
+    for origin, blob in before:
+        folder = f"{job_pb2.JobSpec.FromString(blob).output.rstrip('/')}/"
+        for each in named.side_inputs:
+            if f"{each.reference}/".startswith(folder):
+                each.reference = f"{origin}: {each.reference[len(folder) :]}"
+    return named
 
 
 def _find(db: Database, kin: reuse.Kin, parts: reuse.Parts) -> tuple[reuse.Earlier | None, str]:

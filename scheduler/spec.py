@@ -45,6 +45,8 @@ _KINDS = {
     job_pb2.INPUT_KIND_JSONL: "jsonl",
 }
 KIND_NUMBERS = {name: number for number, name in _KINDS.items()}
+#: What the environment is called among the settings that an output depends on.
+ENVIRONMENT = "the environment"
 _JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -110,6 +112,7 @@ def plan_request(spec: job_pb2.JobSpec) -> PlanRequest:
         mini_batch_size=spec.mini_batch_size or None,
         csv_header=spec.csv_header,
         csv_types=dict(spec.csv_types),
+        input_sizes=tuple(spec.input_sizes),
     )
 
 
@@ -120,7 +123,7 @@ def reuse_settings(spec: job_pb2.JobSpec, input_kind: int) -> dict[str, object]:
         "the script's source": spec.source_digest,
         "the entry script": spec.entry_script,
         "the arguments": list(spec.arguments),
-        "the environment": [
+        ENVIRONMENT: [
             spec.HasField("environment"),
             list(environment.requirements),
             environment.interpreter_path,
@@ -130,6 +133,7 @@ def reuse_settings(spec: job_pb2.JobSpec, input_kind: int) -> dict[str, object]:
         "the side inputs": [[each.name, each.digest, each.file, each.reference] for each in spec.side_inputs],
         "the environment variables": dict(spec.environment_variables),
         "the mini-batch size": spec.mini_batch_size,
+        "the inputs that are split together": list(spec.input_sizes),
         "the kind of the input": input_kind,
         "the csv settings": [spec.csv_header, dict(spec.csv_types)],
         "the settings of the output": [
@@ -246,6 +250,13 @@ def _unfit(line: str) -> str:
     )
 
 
+def _input_sizes(spec: job_pb2.JobSpec) -> str:
+    sizes = spec.input_sizes
+    if not sizes or (min(sizes) > 0 and sum(sizes) == len(spec.inputs)):
+        return ""
+    return f"input_sizes is {list(sizes)}; it must count all {len(spec.inputs)} inputs, at least one each."
+
+
 def _size(spec: job_pb2.JobSpec) -> str:
     if not spec.mini_batch_size:
         return ""
@@ -265,6 +276,7 @@ _RULES: dict[str, Callable[[job_pb2.JobSpec], str]] = {
     "models": supplies.models,
     "side_inputs": supplies.side_inputs,
     "mini_batch_size": _size,
+    "input_sizes": _input_sizes,
     "csv_header": _one_of("csv_header", "present", "absent"),
     "append_row_file_name": _file_name,
     "error_threshold": _within("error_threshold", -1, _INT_MAX),

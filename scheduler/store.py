@@ -87,7 +87,7 @@ class Store:
     back, for tests. Raises Refused when another scheduler uses the folder."""
 
     def __init__(self, folder: Path, durable_delay: float = 0.0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # specs may hold what only their owner is to see
         self._lock = _lock(folder)
         self._path = folder / "scheduler.sqlite3"
         self._delay = durable_delay

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import KINDS
 from batchmesh.datastores import reference
+from batchmesh.datastores.blob_account import wrong_with
 from batchmesh.entries import AzureBlobContainer, Dataset, LocalFolder, Model
 from batchmesh.errors import BadEntry, BadName, SpecRefused
 from batchmesh.job import PythonEnvironment
@@ -22,17 +20,16 @@ if TYPE_CHECKING:
     from batchmesh.entries import Entry
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]|\$(root|web|logs)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check_name(what: str, name: str) -> None:
     """`what` has the name, in the sentence. Errors: BadName."""
     if not NAME.fullmatch(name):
+        article = "an" if what.startswith("e") else "a"
         raise BadName(
-            f"'{name}' is no name of a {what}; it has 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and begins with a "
-            "letter or a digit."
+            f"'{name}' is no name of {article} {what}; it has 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', and begins "
+            "with a letter or a digit."
         )
 
 
@@ -57,7 +54,7 @@ def _wrong_with(entry: Entry) -> str:
         case LocalFolder(path):
             return _wrong_with_path(path)
         case AzureBlobContainer():
-            return _wrong_with_container(entry.content) or _wrong_with_credentials(entry.content)
+            return wrong_with(entry.content)
         case Dataset():
             return _wrong_with_dataset(entry.content)
         case Model(digest, file):
@@ -73,36 +70,6 @@ def _wrong_with_path(path: str) -> str:
     if not os.path.isabs(path):
         return f"the path '{path}', which is not absolute; every host has to find it at the same place"
     return "a path with a NUL in it" if "\0" in path else ""
-
-
-def _wrong_with_container(blob: AzureBlobContainer) -> str:
-    if not _ACCOUNT.fullmatch(blob.account):
-        return f"the account '{blob.account}'; the name of a storage account has 3 to 24 of a-z and 0-9"
-    if not _CONTAINER.fullmatch(blob.container):
-        return f"the container '{blob.container}'; its name has 3 to 63 of a-z, 0-9 and single '-' between them"
-    return _wrong_with_endpoint(blob.endpoint) if blob.endpoint else ""
-
-
-def _wrong_with_endpoint(endpoint: str) -> str:
-    try:
-        url = urlsplit(endpoint)
-        plain = not (url.query or url.fragment or url.username or url.password)
-        fits = url.scheme in ("http", "https") and bool(url.hostname) and plain and url.port != 0
-    except ValueError:
-        fits = False
-    return "" if fits else "an endpoint that is no http:// or https:// URL of an account, without a query or a password"
-
-
-def _wrong_with_credentials(blob: AzureBlobContainer) -> str:
-    if blob.account_key and blob.sas_token:
-        return "both an account key and a SAS token; give one of them"
-    try:
-        base64.b64decode(blob.account_key, validate=True)
-    except (binascii.Error, ValueError):
-        return "an account key that is not base64; copy it whole"
-    if blob.sas_token and "sig=" not in blob.sas_token:
-        return "a SAS token without a signature; copy it whole, from 'sv=' on"
-    return ""
 
 
 def _wrong_with_dataset(dataset: Dataset) -> str:

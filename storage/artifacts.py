@@ -42,9 +42,12 @@ class Artifacts:
 
     def has(self, digest: str) -> bool:
         """Whether it is here, whole. Counts as a use."""
-        if not _DIGEST.fullmatch(digest) or not self._path(digest).is_file():
+        if not _DIGEST.fullmatch(digest):
             return False
-        self._use(digest)
+        with self._lock:
+            if not self._path(digest).is_file():
+                return False
+            self._use(digest)
         return True
 
     def new(self, digest: str) -> NewArtifact:
@@ -69,11 +72,19 @@ class Artifacts:
         for each in sorted(kept):
             if total <= limit or each.used > now - GRACE:
                 break
-            if each.digest in keep:
+            if each.digest in keep or not self._removed(each):
                 continue
-            self._path(each.digest).unlink(missing_ok=True)
             total, deleted = total - each.size, deleted + 1
         return deleted, total
+
+    def _removed(self, kept: _Kept) -> bool:
+        """Removes it, unless somebody was told meanwhile that it is here."""
+        path = self._path(kept.digest)
+        with self._lock, suppress(FileNotFoundError):
+            if path.stat().st_mtime != kept.used:
+                return False
+            path.unlink()
+        return True
 
     def _all(self) -> list[_Kept]:
         found = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from batchmesh.calls import PIECE
@@ -41,8 +42,9 @@ class OutputService(storage_pb2_grpc.StorageServiceServicer):
     _manifests: Manifests
     _outputs: Outputs
     _commits: Commits[storage_pb2.CommitOutputResponse]
-    #: Its threads may wait for a datastore that does not answer; those that write results and logs are others.
+    #: Their threads may wait for a datastore that does not answer; those that write results and logs are others.
     _publishing: ThreadPoolExecutor
+    _reserving: ThreadPoolExecutor
 
     async def _published(self, publish: Callable[..., Manifest], *arguments: object) -> Manifest:
         return await asyncio.get_running_loop().run_in_executor(self._publishing, publish, *arguments)
@@ -55,9 +57,8 @@ class OutputService(storage_pb2_grpc.StorageServiceServicer):
         job_id, workspace = request.job_id, request.workspace
         self._places.job(job_id)
         own = await asyncio.to_thread(self._manifests.own, job_id) if request.resumed else None
-        await asyncio.to_thread(
-            self._reservations.reserve, job_id, request.output, request.overwrite, file_name, own, workspace
-        )
+        reserve = partial(self._reservations.reserve, job_id, request.output, request.overwrite, file_name)
+        await asyncio.get_running_loop().run_in_executor(self._reserving, reserve, own, workspace)
         return storage_pb2.ReserveOutputResponse()
 
     async def ReleaseOutput(

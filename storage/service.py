@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     Context = aio.ServicerContext[Any, Any]
 
-#: Outputs that are written at once.
-_PUBLISHING = 16
+#: Outputs that are written at once, and that are reserved at once.
+_PUBLISHING, _RESERVING = 16, 16
 
 SERVICE_NAME = storage_pb2.DESCRIPTOR.services_by_name["StorageService"].full_name
 
@@ -67,6 +67,7 @@ class StorageService(CatalogService, OutputService):
         self._segments = Segments(self._places, config.durable_delay, config.unwritten_limit)
         self._commits = Commits()
         self._publishing = ThreadPoolExecutor(_PUBLISHING, "publish")
+        self._reserving = ThreadPoolExecutor(_RESERVING, "reserve")
 
     def _datastore(self, workspace: str, name: str, *, patient: bool = True) -> Datastore:
         return open_datastore(self._catalog.credentials(workspace, name), patient=patient)
@@ -74,7 +75,8 @@ class StorageService(CatalogService, OutputService):
     async def end(self) -> None:
         """Ends when what was begun is durable."""
         await self._commits.end()
-        self._publishing.shutdown(wait=False)
+        for threads in (self._publishing, self._reserving):
+            threads.shutdown(wait=False)
         await self._segments.end()
 
     async def GetStorage(

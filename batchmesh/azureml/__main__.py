@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from batchmesh.azureml.finder import install
+from batchmesh.azureml.unserved import sentence_of
 from batchmesh.cli import CANCELLED, REFUSED, SUCCEEDED, say, status_of
 from batchmesh.errors import BatchmeshError
 
@@ -36,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BatchmeshError as error:
         say(f"{_line_of(error, file)}{error}")
         return status_of(error)
+    except (AttributeError, TypeError) as error:
+        if not (sentence := sentence_of(error)):
+            raise
+        say(f"{_line_of(error, file)}{sentence}")
+        return REFUSED
     except KeyboardInterrupt:
         return CANCELLED
     return SUCCEEDED

@@ -96,6 +96,8 @@ def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str,
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE.", context, parameter)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice.", context, parameter)
         found[name] = value
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchmesh.datastores.blob_account import wrong_with
 from batchmesh.entries import AzureBlobContainer, LocalFolder
 from batchmesh.errors import BadEntry
 
@@ -17,13 +18,15 @@ def open_datastore(entry: Entry, *, patient: bool = True) -> Datastore:
 
     One that does not answer later is asked again for about a minute; once only if not `patient`.
 
-    Errors: BadEntry for an entry that is no datastore, or whose library is not installed here.
+    Errors: BadEntry for an entry that is no datastore, that can be none, or whose library is not installed here.
     """
     if isinstance(entry.content, LocalFolder):
         from batchmesh.datastores.local import LocalDatastore
 
         return LocalDatastore(entry.name, entry.content)
     if isinstance(entry.content, AzureBlobContainer):
+        if wrong := wrong_with(entry.content):
+            raise BadEntry(f"The datastore '{entry.name}' has {wrong}.")
         try:
             from batchmesh.datastores.azure_blob import RETRIES, AzureBlobDatastore
         except ModuleNotFoundError:

@@ -110,8 +110,13 @@ class AbstractDataset:
             return self.content
         paths = self.window_paths(workspace)
         if not paths:
-            raise InputRefused(f"take and skip leave nothing of {self!r}.")
+            raise InputRefused(f"There is nothing in {self!r}, or take and skip leave nothing of it.")
         return dataclasses.replace(self.content, paths=paths)
+
+    @property
+    def read_as(self) -> Content:
+        """What its items are once it is settled, which may lie at other paths."""
+        return self.content
 
     @property
     def has_window(self) -> bool:

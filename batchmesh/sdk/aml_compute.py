@@ -170,7 +170,7 @@ class AmlCompute(ComputeTarget):
         self,
         show_output: bool = False,
         min_node_count: int | str | None = None,
-        timeout_in_minutes: float = 25,
+        timeout_in_minutes: float | str = 25,
         is_delete_operation: bool = False,
     ) -> None:
         """Waits until so many nodes have joined: `min_node_count`, or else the target's own min_nodes.
@@ -179,7 +179,8 @@ class AmlCompute(ComputeTarget):
         """
         del is_delete_operation
         wanted = self._target.min_nodes if min_node_count is None else _number("min_node_count", min_node_count)
-        deadline = time.monotonic() + 60 * timeout_in_minutes
+        minutes = _minutes(timeout_in_minutes)
+        deadline = time.monotonic() + 60 * minutes
         said = ""
         while True:
             status = self.get_status()
@@ -194,7 +195,7 @@ class AmlCompute(ComputeTarget):
             time.sleep(_POLL)
         if show_output:
             enough = status.current_node_count >= wanted
-            print("The nodes are there." if enough else f"Not within {timeout_in_minutes:g} minutes.")  # noqa: T201
+            print("The nodes are there." if enough else f"Not within {minutes:g} minutes.")  # noqa: T201
 
     def update(
         self,
@@ -221,6 +222,13 @@ def _number(name: str, given: Any) -> int:
         return int(given)
     except (TypeError, ValueError):
         raise ComputeTargetException(f"{name} is a whole number, not {given!r}.") from None
+
+
+def _minutes(given: Any) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        raise ComputeTargetException(f"timeout_in_minutes is a number, not {given!r}.") from None
 
 
 def _iso(moment: datetime | None) -> str | None:

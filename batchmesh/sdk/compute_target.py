@@ -33,6 +33,11 @@ class ComputeTarget:
     @staticmethod
     def create(workspace: Workspace, name: str, provisioning_configuration: Any) -> ComputeTarget:
         """Makes it, or changes the one of that name. Errors: ComputeTargetException, also where nobody starts nodes."""
+        if not hasattr(provisioning_configuration, "for_mesh"):
+            raise ComputeTargetException(
+                f"The compute target {name!r} is made of what AmlCompute.provisioning_configuration gives, not of "
+                f"{provisioning_configuration!r}."
+            )
         try:
             made = workspace.client.compute_targets.create(provisioning_configuration.for_mesh(name))
         except (BadName, NoSupervisor, SpecRefused) as error:

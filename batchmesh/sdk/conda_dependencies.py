@@ -48,6 +48,9 @@ class CondaDependencies:
     ) -> CondaDependencies:
         """Nothing is added to what is given: workers need no package of azureml's, nor of ours."""
         del pin_sdk_version
+        for what, packages in (("pip_packages", pip_packages), ("conda_packages", conda_packages)):
+            if isinstance(packages, str):
+                raise SpecRefused(f"{what} is a list of packages, not {packages!r}.")
         made = CondaDependencies()
         for package in pip_packages or ():
             made.add_pip_package(package)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from batchmesh.errors import SpecRefused
 from batchmesh.sdk.errors import NotServed
 
 
@@ -51,7 +52,9 @@ class PromoteHeadersBehavior(Enum):
 
 
 def csv_header(header: bool | PromoteHeadersBehavior) -> str:
-    """ "present" or "absent". Errors: NotServed."""
+    """ "present" or "absent". Errors: NotServed, SpecRefused."""
+    if not isinstance(header, bool | PromoteHeadersBehavior):
+        raise SpecRefused(f"header is True, False or a PromoteHeadersBehavior, not {header!r}.")
     if isinstance(header, bool):
         return "present" if header else "absent"
     if header is PromoteHeadersBehavior.ONLY_FIRST_FILE_HAS_HEADERS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from batchmesh.entries import Dataset as Content
 from batchmesh.entries import EntryKind
 from batchmesh.errors import Refused, SpecRefused
+from batchmesh.sdk import ranges
 from batchmesh.sdk.data_types import DataType, PromoteHeadersBehavior, csv_header
 from batchmesh.sdk.errors import NotServed
 from batchmesh.sdk.file_dataset import FileDataset
@@ -136,7 +137,8 @@ class Dataset:
     def get_by_name(workspace: Workspace, name: str, version: int | str = "latest") -> AnyDataset:
         """Errors: NoEntry, for an unknown name or version; SpecRefused for a version that is no number."""
         return _dataset(
-            workspace, workspace.client.catalog.get(EntryKind.DATASET, name, _version(version), workspace.name)
+            workspace,
+            workspace.client.catalog.get(EntryKind.DATASET, name, ranges.version("a dataset", version), workspace.name),
         )
 
     @staticmethod
@@ -169,16 +171,6 @@ def _table(content: Content, workspace: Workspace | None, validate: bool) -> Tab
     if validate:
         dataset.check_there()
     return dataset
-
-
-def _version(given: int | str) -> int:
-    """0 for the newest."""
-    if given in ("latest", None):
-        return 0
-    try:
-        return int(given)
-    except (TypeError, ValueError):
-        raise SpecRefused(f"The version of a dataset is 'latest' or a number, not {given!r}.") from None
 
 
 def _types(given: dict[str, DataType] | None) -> dict[str, str]:

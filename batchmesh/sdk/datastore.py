@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchmesh.entries import DEFAULT_DATASTORE, FILE_SHARE_REFUSED, AzureBlobContainer, Entry, EntryKind, LocalFolder
-from batchmesh.errors import DatastoreFailed, InputRefused, Refused
+from batchmesh.errors import DatastoreFailed, InputRefused, PathTaken, Refused, SpecRefused
 from batchmesh.sdk.data_reference import DataReference
 from batchmesh.sdk.errors import NotServed
 from batchmesh.sdk.unused import log
@@ -175,6 +175,8 @@ class Datastore:
         show_progress: bool = True,
     ) -> DataReference:
         """Sends these files, each under its path below `relative_root` (default: the folder that all lie in)."""
+        if isinstance(files, str):
+            raise SpecRefused(f"files is a list of paths, not {files!r}.")
         paths = [Path(os.path.abspath(file)) for file in files]
         missing = next((path for path in paths if not path.is_file()), None)
         if missing is not None or not paths:
@@ -187,13 +189,13 @@ class Datastore:
             else Path(os.path.commonpath([p.parent for p in paths]))
         )
         store, target = self.store, (target_path or "").strip("/")
-        there = set() if overwrite else {found.path for found in _found(store, target)}
         for path in paths:
             name = "/".join(filter(None, (target, _relative(path, root))))
-            if name in there:
+            try:
+                store.upload(path, name, overwrite=overwrite)
+            except PathTaken:
                 log.info("%s is there already and is left as it is; overwrite=True replaces it.", name)
                 continue
-            store.upload(path, name, overwrite=True)
             if show_progress:
                 print(f"Uploaded {path} to {name}.")  # noqa: T201 as azureml does
         return self.path(target)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchmesh.entries import Entry, EntryKind
 from batchmesh.errors import Refused, SpecRefused
 from batchmesh.job import PythonEnvironment
+from batchmesh.sdk import ranges
 from batchmesh.sdk.conda_dependencies import CondaDependencies
 from batchmesh.sdk.errors import NotServed
 from batchmesh.sdk.unused import say_unused
@@ -128,8 +129,8 @@ class Environment:
 
     @staticmethod
     def get(workspace: Workspace, name: str, version: str | None = None) -> Environment:
-        """Errors: NoEntry."""
-        number = int(version) if version else 0
+        """Errors: NoEntry, for an unknown name or version; SpecRefused for a version that is no number."""
+        number = ranges.version("an environment", version)
         return _environment(workspace.client.catalog.get(EntryKind.ENVIRONMENT, name, number, workspace.name))
 
     @staticmethod

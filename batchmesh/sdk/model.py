@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batchmesh import entries
 from batchmesh.errors import Refused
 from batchmesh.job import JobModel
+from batchmesh.sdk import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Model:
         del tags, properties
         if entry is None:
             wanted, _, of_id = (id or name or "").partition(":")
-            number = int(version or of_id or 0)
+            number = ranges.version("a model", version or of_id or None)
             entry = workspace.client.catalog.get(entries.EntryKind.MODEL, wanted, number, workspace.name)
         self.workspace = workspace
         self._entry = entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmesh.data.size import check_syntax
@@ -11,13 +12,11 @@ from batchmesh.sdk.compute_target import ComputeTarget
 from batchmesh.sdk.conda_dependencies import CondaDependencies
 from batchmesh.sdk.environment import Environment
 from batchmesh.sdk.errors import NotServed
-from batchmesh.sdk.ranges import number, one_of, refused, whole
+from batchmesh.sdk.ranges import number, one_of, percent, refused, whole
 from batchmesh.sdk.unused import say_unused
 from batchmesh.sdk.yaml_file import read_yaml, write_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from batchmesh.sdk.workspace import Workspace
     from batchmesh.submission import Settings
 
@@ -93,7 +92,7 @@ class ParallelRunConfig:
         self.allowed_failed_count = allowed_failed_count
         self.allowed_failed_percent = allowed_failed_percent
         self.partition_keys = partition_keys
-        self.environment_variables = dict(environment_variables or {})
+        self.environment_variables = _variables(environment_variables or {})
         self.settings()
 
     def __repr__(self) -> str:
@@ -122,8 +121,7 @@ class ParallelRunConfig:
         if self.allowed_failed_count is not None:
             settings["allowed_failed_count"] = whole("allowed_failed_count", self.allowed_failed_count, -1)
         if self.allowed_failed_percent is not None:
-            percent = number("allowed_failed_percent", self.allowed_failed_percent, -1e-9, 100)
-            settings["allowed_failed_percent"] = max(percent, 0.0)
+            settings["allowed_failed_percent"] = percent("allowed_failed_percent", self.allowed_failed_percent)
         return settings
 
     @property
@@ -182,6 +180,8 @@ def _mini_batch_size(given: str | int | None) -> str | None:
 def _file_name(given: str | None) -> str | None:
     if given is None:
         return None
+    if not isinstance(given, str):
+        raise refused("append_row_file_name", f"append_row_file_name is the name of a file, not {given!r}.")
     wrong = sorted(_NOT_IN_A_NAME & set(given))
     if wrong or not given or given.startswith("."):
         what = f"has {wrong[0]!r}" if wrong else "is empty or begins with '.'"
@@ -191,6 +191,8 @@ def _file_name(given: str | None) -> str | None:
 
 
 def _variables(given: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise refused("environment_variables", f"environment_variables is a dict of texts, not {given!r}.")
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise refused("environment_variables", f"environment_variables has {name!r}: {value!r}; both are texts.")
@@ -216,6 +218,8 @@ def _environment_of_yaml(workspace: Workspace, content: Any) -> Environment | No
         return None
     if isinstance(content, str):
         return Environment.get(workspace, content)
+    if not isinstance(content, dict):
+        raise SpecRefused(f"The environment {content!r} is none: give its name, or what save_to_yaml writes.")
     made = Environment(content.get("name", ""))
     made.python.user_managed_dependencies = bool(content.get("user_managed_dependencies", False))
     made.python.interpreter_path = content.get("interpreter_path", "python")

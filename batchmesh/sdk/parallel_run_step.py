@@ -37,15 +37,15 @@ class StepInput:
     @property
     def kind(self) -> str:
         """files, csv, parquet or jsonl."""
-        return self.source.kind if isinstance(self.source, OutputInput) else self.source.content.kind
+        return self.source.kind if isinstance(self.source, OutputInput) else self.source.read_as.kind
 
     @property
     def csv_header(self) -> str:
-        return self.source.csv_header if isinstance(self.source, OutputInput) else self.source.content.csv_header
+        return self.source.csv_header if isinstance(self.source, OutputInput) else self.source.read_as.csv_header
 
     @property
     def csv_types(self) -> dict[str, str]:
-        return {} if isinstance(self.source, OutputInput) else dict(self.source.content.csv_types)
+        return {} if isinstance(self.source, OutputInput) else dict(self.source.read_as.csv_types)
 
 
 class ParallelRunStep:
@@ -77,9 +77,9 @@ class ParallelRunStep:
         self.config = parallel_run_config
         self.settings = parallel_run_config.settings()
         self.inputs = _inputs(name, inputs)
-        self.side_inputs = _side_inputs(name, side_inputs or ())
-        self.models = _checked_models(name, models or ())
-        self.arguments = _arguments(name, list(arguments or ()), self.side_inputs)
+        self.side_inputs = _side_inputs(name, _listed(name, "side_inputs", side_inputs))
+        self.models = _checked_models(name, _listed(name, "models", models))
+        self.arguments = _arguments(name, _listed(name, "arguments", arguments), self.side_inputs)
         self.allow_reuse = bool(allow_reuse)
         self.output = _checked_output(self, output)
         self.after: list[ParallelRunStep] = []
@@ -135,6 +135,13 @@ def _inputs(step: str, given: Any) -> tuple[StepInput, ...]:
                 "types; make a step for each.",
             )
     return inputs
+
+
+def _listed(step: str, what: str, given: Any) -> list[Any]:
+    """Errors: SpecRefused, of a text above all, which is a sequence of letters."""
+    if given is not None and not isinstance(given, list | tuple):
+        raise refused(what, f"The {what} of the step {step!r} are a list, not {given!r}.")
+    return list(given or ())
 
 
 def _side_inputs(step: str, given: Any) -> tuple[StepInput, ...]:

@@ -45,7 +45,7 @@ class Pipeline:
     def validate(self) -> list[str]:
         """The sentence that a submission would be refused with, or an empty list.
 
-        Nothing is submitted; whether something lies at the inputs' paths is only looked at then.
+        Nothing is submitted; whether the mesh has the inputs, and models named by text, is only looked at then.
         """
         from batchmesh.sdk.resolving import jobs_of
 

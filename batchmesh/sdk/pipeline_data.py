@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchmesh.errors import SpecRefused
+from batchmesh.sdk.datastore import Datastore
 from batchmesh.sdk.output_data import OutputInput, check_output_name
 
 if TYPE_CHECKING:
-    from batchmesh.sdk.datastore import Datastore
     from batchmesh.sdk.parallel_run_step import ParallelRunStep
 
 
@@ -31,6 +32,8 @@ class PipelineData:
         lie on a node is the node's matter. Errors: SpecRefused for a name that is none.
         """
         del data_type, is_directory, training_output
+        if datastore is not None and not isinstance(datastore, Datastore):
+            raise SpecRefused(f"The datastore of the output {name!r} is a Datastore, not {datastore!r}.")
         self.name = check_output_name(name)
         self.output_name = output_name or name
         self.output_mode = output_mode

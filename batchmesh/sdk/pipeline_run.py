@@ -132,13 +132,20 @@ class PipelineRun:
         runs[0].download_file(inside, output_file_path)
 
     def download_files(
-        self, prefix: str | None = None, output_directory: str | None = None, append_prefix: bool = True
+        self,
+        prefix: str | None = None,
+        output_directory: str | None = None,
+        output_paths: list[str] | None = None,
+        batch_size: int = 100,
+        append_prefix: bool = True,
     ) -> None:
-        """Copies all of `get_file_names` that begin with `prefix`, under their names."""
-        for name in self.get_file_names():
-            if name.startswith(prefix or ""):
-                short = name if append_prefix else name[len(prefix or "") :].lstrip("/")
-                self.download_file(name, os.path.join(output_directory or ".", short))
+        """Copies all of `get_file_names` that begin with `prefix`, under their names or those of `output_paths`."""
+        del batch_size
+        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
+        short = [name if append_prefix else name[len(prefix or "") :].lstrip("/") for name in names]
+        places = output_paths or [os.path.join(output_directory or ".", each) for each in short]
+        for name, to in zip(names, places, strict=True):
+            self.download_file(name, to)
 
     def _output_name(self, job: Job) -> str:
         """As the program named it; of a run that was found again, the last part of its place."""

@@ -31,6 +31,24 @@ def number(name: str, given: Any, above: float, most: float) -> float:
     return float(found)
 
 
+def percent(name: str, given: Any) -> float:
+    """A number from 0 to 100, also as text. Errors: SpecRefused."""
+    found = _as(float, given)
+    if found is None or not 0 <= found <= 100:
+        raise refused(name, f"{name} is a number from 0 to 100, not {given!r}.")
+    return float(found)
+
+
+def version(what: str, given: Any) -> int:
+    """0 for the newest, which None and 'latest' are. Errors: SpecRefused."""
+    if given is None or given == "latest":
+        return 0
+    found = _as(int, given)
+    if found is None or found < 1:
+        raise SpecRefused(f"The version of {what} is 'latest' or a number from 1, not {given!r}.")
+    return int(found)
+
+
 def one_of(name: str, given: Any, choices: tuple[str, ...]) -> str:
     """One of these texts, in any case; as it stands in `choices`. Errors: SpecRefused."""
     for choice in choices:

@@ -58,7 +58,9 @@ class _Resolver:
         settings["after"] = list(dict.fromkeys(self._ids[other] for other in step.comes_after))
         if settings.get("source_directory") is None:
             settings["source_directory"] = self._pipeline.default_source_directory
-        inputs = [path for each in step.inputs for path in self._paths(each)]
+        paths = [self._paths(each) for each in step.inputs]
+        settings["input_sizes"] = [len(each) for each in paths]
+        inputs = [path for each in paths for path in each]
         return Submission.prepare(step.config.entry_script, inputs, self._place(step.output), **settings)
 
     def _what_it_needs(self, step: ParallelRunStep) -> Settings:

@@ -116,14 +116,17 @@ class StepRun:
         to = Path(output_file_path or os.path.basename(name))
         if to.is_dir():
             to /= os.path.basename(name)
-        to.parent.mkdir(parents=True, exist_ok=True)
         report = self._report() if name.startswith(_REPORT) else {}
         known = report.get(name.removeprefix(_REPORT))
         if known is not None:
             known.copy_to(to)
             return
+        pieces = self._client.read_log(self.id, name.removeprefix(_LOGS))
+        first = next(pieces, b"")  # there is such a log, or nothing is written here
+        to.parent.mkdir(parents=True, exist_ok=True)
         with to.open("wb") as file:
-            file.writelines(self._client.read_log(self.id, name.removeprefix(_LOGS)))
+            file.write(first)
+            file.writelines(pieces)
 
     def download_files(
         self,

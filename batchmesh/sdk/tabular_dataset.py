@@ -17,7 +17,7 @@ from batchmesh.data.slices import UnreadableFile, UnreadableSlice
 from batchmesh.datastores.reference import Reference
 from batchmesh.entries import DEFAULT_DATASTORE
 from batchmesh.entries import Dataset as Content
-from batchmesh.errors import InputRefused
+from batchmesh.errors import InputRefused, SpecRefused
 from batchmesh.sdk.abstract_dataset import AbstractDataset
 from batchmesh.sdk.places import files_at
 from batchmesh.sdk.unused import log
@@ -41,7 +41,14 @@ class TabularDataset(AbstractDataset):
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> TabularDataset:
-        """The rows of a DataFrame, which is written into a workspace's default datastore once it is used there."""
+        """The rows of a DataFrame, which is written into a workspace's default datastore once it is used there.
+
+        Errors: SpecRefused for what is no DataFrame.
+        """
+        import pandas as pd
+
+        if not isinstance(frame, pd.DataFrame):
+            raise SpecRefused(f"A dataset is made of a pandas DataFrame, not of a {type(frame).__name__}.")
         dataset = cls(Content("parquet", ()))
         dataset._frame = frame.reset_index(drop=True)
         return dataset
@@ -76,6 +83,10 @@ class TabularDataset(AbstractDataset):
     @property
     def has_window(self) -> bool:
         return self._frame is not None or super().has_window
+
+    @property
+    def read_as(self) -> Content:
+        return Content("parquet", self.content.paths) if self.has_window else self.content
 
     def settled(self, workspace: Workspace) -> Content:
         content = super().settled(workspace)
@@ -129,7 +140,12 @@ class TabularDataset(AbstractDataset):
 
 
 def _written(frame: pd.DataFrame, path: Path) -> Path:
-    frame.to_parquet(path, index=False)
+    """Errors: InputRefused for columns that Parquet cannot hold."""
+    try:
+        frame.to_parquet(path, index=False)
+    except (ValueError, TypeError) as error:  # pyarrow's are these
+        why = " ".join(str(each) for each in error.args)
+        raise InputRefused(f"The DataFrame cannot be written as Parquet: {why}; give each column one type.") from None
     return path
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchmesh.client import Client
-from batchmesh.job import JobState
+from batchmesh.job import JobState, PythonEnvironment
 from batchmesh.submission import Submission
 from tests.support.living import command
 from tests.support.story import final, succeeded, write_files, write_script
@@ -51,7 +51,8 @@ class Story:
         self._count += 1
         given = {"allow_reuse": True, "workspace": self._workspace, "mini_batch_size": 7, "run_max_try": 1, **settings}
         inputs = given.pop("inputs", self.folder / "in")
-        return Submission.prepare(self.script, inputs, self.folder / f"out-{self._count}", **given)
+        output = given.pop("output", self.folder / f"out-{self._count}")
+        return Submission.prepare(self.script, inputs, output, **given)
 
     def run(self, **settings: Any) -> Job:
         job = self.client.send(self.submission(**settings))
@@ -112,6 +113,19 @@ def test_each_change_runs_anew_and_says_what_it_was(story: Story) -> None:
     story.paths[3].unlink()
     assert story.ran_anew().endswith(": 1 of 14 input files, which are gone")
     assert succeeded(story.run(step_name="another", experiment="e")).reused_from, "names alone change nothing"
+
+
+def test_what_the_requirements_name_and_how_files_are_inputs_count(story: Story) -> None:
+    named = story.folder / "constraints.txt"
+    named.write_text("")
+    environment = PythonEnvironment(requirements=(f"-c {named}",))
+    first = succeeded(story.run(environment=environment))
+    assert story.ran()
+    named.write_text("# another one\n")
+    assert story.ran_anew(environment=environment) == f"changed since {first.job_id}: the environment"
+    same_files = [str(story.folder / "in" / each) for each in ("item-0000[0-6]*", "item-0000[7-9]*", "item-0001*")]
+    why = story.ran_anew(environment=environment, inputs=same_files)
+    assert why.endswith(": the order of the input files, or their inputs"), "mini-batches are others"
 
 
 def test_a_source_that_came_before_the_last_one_is_still_known(story: Story) -> None:
@@ -180,6 +194,17 @@ def test_a_later_step_is_taken_when_the_one_before_was(story: Story) -> None:
     assert two.not_reused.endswith("1 of 1 input files"), "what was written anew is not what was"
 
 
+def test_a_later_step_is_taken_when_its_side_input_was(story: Story) -> None:
+    """The side input lies in a folder of its own in each run."""
+    write_files(story.folder / "in2", 2)
+    runs = [_two_steps(story, beside=True) for _ in range(2)]
+    assert [job.reused_from for job in runs[1]] == [job.job_id for job in runs[0]]
+    os.utime(story.paths[0], (1, 1))
+    one, two = _two_steps(story, beside=True)
+    assert one.not_reused.endswith("1 of 14 input files")
+    assert "the side inputs" in two.not_reused, "what was written anew is not what was"
+
+
 def test_the_command_line_says_whose_output_it_took_or_why_none(mesh: Mesh, story: Story) -> None:
     given = ("--input", story.folder / "in", "--reuse", "--scheduler", mesh.address)
 
@@ -200,10 +225,18 @@ def test_the_command_line_says_whose_output_it_took_or_why_none(mesh: Mesh, stor
     assert f"not reused: changed since {first['job_id']}: 1 of 14 input files\n" in run(3)[0]
 
 
-def _two_steps(story: Story) -> tuple[Job, ...]:
+def _two_steps(story: Story, *, beside: bool = False) -> tuple[Job, ...]:
+    """The second reads what the first writes, or has it `beside` an input of its own."""
     number = story._count
-    one = story.submission(step_name="one")
     ids = [f"{story.folder.name.replace('_', '-')[:40]}-{number}-{step}" for step in ("one", "two")]
-    two = story.submission(inputs=one.spec.output, after=ids[:1], step_name="two", arguments=["--two", "2"])
+    one = story.submission(
+        step_name="one", **({"output": f"datastore://workspaceblobstore/{ids[0]}"} if beside else {})
+    )
+    reads = (
+        {"side_inputs": {"first": one.spec.output}, "inputs": story.folder / "in2"}
+        if beside
+        else {"inputs": one.spec.output}
+    )
+    two = story.submission(after=ids[:1], step_name="two", arguments=["--two", "2"], **reads)
     story.client.submit_many(list(zip(ids, (one, two), strict=True)))
     return tuple(succeeded(final(story.client, job_id)) for job_id in ids)

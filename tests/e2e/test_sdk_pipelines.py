@@ -39,6 +39,7 @@ from batchmesh.errors import (
     NoComputeTarget,
     NoEntry,
     NoJob,
+    NoLog,
     Refused,
     SpecRefused,
 )
@@ -155,6 +156,24 @@ def test_a_data_frame_and_a_window_of_it_are_inputs(ws: Workspace, tmp_path: Pat
     assert again.settled(ws).paths == rows.take(50).settled(ws).paths, "the same rows are the same files"
 
 
+def test_a_window_of_csv_files_is_an_input(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("".join(f"{number}\n" for number in ("x", *range(10))))
+    rows = Dataset.Tabular.from_delimited_files(str(tmp_path / "rows.csv")).skip(2).take(3)
+    settings = config(tmp_path, DOUBLE, append_row_file_name="out.csv")
+    step = ParallelRunStep("double-window", settings, [rows], PipelineData("table"))
+    run = Experiment(ws, "window").submit(Pipeline(ws, [step]))
+    run.wait_for_completion(show_output=False)
+    run.get_pipeline_output("table").download(str(tmp_path / "out"))
+    (path,) = (tmp_path / "out").rglob("*.csv")
+    assert pd.read_csv(path)["double"].tolist() == [4, 6, 8]
+
+
+def test_a_data_frame_that_parquet_cannot_hold_is_refused(ws: Workspace) -> None:
+    for frame, said in ((pd.DataFrame({"x": [1, "a"]}), "column x"), (pd.DataFrame({"x": []}), "nothing in")):
+        with pytest.raises(InputRefused, match=said):
+            Dataset.Tabular.from_pandas_dataframe(frame).register(ws, "mixed")
+
+
 def test_a_failed_step_is_raised_with_the_scripts_own_error(
     ws: Workspace, store: Datastore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +216,9 @@ def test_logs_and_the_report_are_files_of_the_run(ws: Workspace, store: Datastor
     assert any("hello" in path.read_text() for path in (tmp_path / "logs").rglob("*.txt"))
     with pytest.raises(Refused, match="none of"):
         run.download_file("other-step/x")
+    with pytest.raises(NoLog):
+        run.download_file("talking-step/logs/none.txt", str(tmp_path / "new" / "none.txt"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_cancelled_run_says_so(ws: Workspace, store: Datastore, tmp_path: Path) -> None:
@@ -271,6 +293,8 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(ws: Workspace, store
         (NoEntry, lambda: Environment.get(ws, "nothing"), "nothing"),
         (NoEntry, lambda: submitted(models=["nobody"]), "nobody"),
         (SpecRefused, lambda: Dataset.get_by_name(ws, "unknown", "newest"), "newest"),
+        (SpecRefused, lambda: Model(ws, "nobody", version="newest"), "newest"),  # type: ignore[arg-type]
+        (SpecRefused, lambda: Environment.get(ws, "nothing", "newest"), "newest"),
         (InputRefused, lambda: Dataset.File.from_files(store.path("none/")), "none"),
         (InputRefused, lambda: submitted([missing]), "none"),
         (InputRefused, lambda: submitted(side_inputs=[missing]), "none"),
@@ -279,6 +303,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(ws: Workspace, store
         (ComputeTargetException, lambda: ComputeTarget(ws, "nowhere"), "nowhere"),
         (ComputeTargetException, lambda: ComputeTarget.create(ws, "cpu", sizes), "Nobody here can start"),
         (ComputeTargetException, lambda: ComputeTarget.create(ws, "1 cpu", sizes), "1 cpu"),
+        (ComputeTargetException, lambda: ComputeTarget.create(ws, "cpu", None), "provisioning_configuration"),
         (ComputeTargetException, lambda: ComputeTarget.attach(ws, "other", None), "--compute-target other"),
         (SpecRefused, lambda: Experiment(ws, "x"), "experiment name"),
         (NoJob, lambda: PipelineRun(Experiment(ws, "wrong"), "run-0"), "run-0"),
@@ -286,6 +311,7 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(ws: Workspace, store
         with pytest.raises(kind, match=said) as refused:
             call()
         assert "\n" not in str(refused.value)
+        assert str(refused.value).endswith(".")
     assert list(ws.client.list(workspace=ws.name)) == []
 
 
@@ -322,6 +348,12 @@ def test_files_go_up_and_come_down(ws: Workspace, store: Datastore, tmp_path: Pa
     default.upload_files([str(tmp_path / "data" / "label.txt")], target_path="up", show_progress=False)
     default.download(str(tmp_path / "down"), "up/label.txt", show_progress=False)
     assert (tmp_path / "down" / "up" / "label.txt").read_text() == "!", "what is there is left as it is"
+    (tmp_path / "data" / ".hidden").write_text("first")
+    for _ in range(2):
+        default.upload_files([str(tmp_path / "data" / ".hidden")], target_path="up", show_progress=False)
+        (tmp_path / "data" / ".hidden").write_text("second")
+    default.store.download("up/.hidden", tmp_path / "hidden")
+    assert (tmp_path / "hidden").read_text() == "first"
     default.upload_files([str(tmp_path / "data" / "label.txt")], None, "up", overwrite=True, show_progress=False)
     assert default.download(str(tmp_path / "down"), "up", overwrite=True, show_progress=False) == 7
     assert (tmp_path / "down" / "up" / "label.txt").read_text() == "changed"

@@ -62,8 +62,11 @@ class Outputs:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     may: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
+    away: bool = False
 
     async def release(self, job_id: str) -> None:
+        if self.away:
+            raise MeshUnreachable("Storage does not answer.")
         self.released.append(job_id)
 
     async def copy(self, record: JobRecord, summary_json: str, from_job_id: str) -> storage_pb2.Manifest:
@@ -71,6 +74,8 @@ class Outputs:
         await self.may.wait()
         if self.gone:
             raise NoOutput("It is gone.")
+        if self.away:
+            raise MeshUnreachable("Storage does not answer.")
         self.copied.append(from_job_id)
         return storage_pb2.Manifest(output_path="/out/rows.txt", report_path="/out/job_report")
 
@@ -82,7 +87,7 @@ class Scene:
         self.folder, self.store = folder, store
         self.moving, self.outputs = Moving(), Outputs()
         publisher = cast("Publisher", self.outputs)
-        reusing = Reusing(store, publisher, None)
+        reusing = Reusing(store, publisher, None, patience=0.0)
         self.room = Anteroom(store, cast("Dispatcher", self.moving), publisher, reusing)
 
     def submit(self, job_id: str, *, after: tuple[str, ...] = (), **spec: Any) -> JobRecord:
@@ -190,6 +195,20 @@ def test_a_job_fails_while_others_before_it_still_run(tmp_path: Path, state: Sta
     play(tmp_path, story)
 
 
+def test_a_storage_that_is_away_keeps_no_folder_of_a_job_that_has_ended(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        scene.outputs.away = True
+        scene.put("a", State.FAILED)
+        record = scene.submit("job", after=("a",))
+        await until(lambda: record.holds.startswith("the output folder cannot be given back yet"), "the reason")
+        assert not record.is_final
+        scene.outputs.away = False
+        assert await scene.ended(record) is State.FAILED
+        assert scene.outputs.released == ["job"]
+
+    play(tmp_path, story)
+
+
 def test_a_cancel_is_durable_before_it_is_told_and_survives_a_death(tmp_path: Path) -> None:
     async def first(scene: Scene) -> None:
         scene.put("a", State.RUNNING)
@@ -255,6 +274,63 @@ def test_while_it_takes_an_output_a_job_is_committing_also_after_a_death(tmp_pat
         assert scene.outputs.copied == ["earlier"]
 
     play(tmp_path, first, second)
+
+
+def test_an_output_that_was_being_taken_is_taken_after_a_death_whatever_has_changed(tmp_path: Path) -> None:
+    async def first(scene: Scene) -> None:
+        await _earlier(scene)
+        scene.submit("job", allow_reuse=True)
+        await scene.outputs.begun.wait()
+        # Storage publishes it and holds the folder no more; then the earlier job is deleted, and the input grows.
+        scene.store.write(tables.delete_job(scene.row("earlier").row.number)).result()
+        write_files(scene.folder / "in", 4)
+
+    async def second(scene: Scene) -> None:
+        scene.outputs.may.set()
+        record = scene.row("job")
+        scene.room.enter(record)
+        assert await scene.ended(record) is State.SUCCEEDED
+        assert (record.row.reused_from, scene.outputs.copied) == ("earlier", ["earlier"])
+        assert record.progress().succeeded_items == 3
+
+    play(tmp_path, first, second)
+
+
+def test_an_output_that_was_being_taken_and_is_gone_after_a_death_is_made(tmp_path: Path) -> None:
+    async def first(scene: Scene) -> None:
+        await _earlier(scene)
+        scene.submit("job", allow_reuse=True)
+        await scene.outputs.begun.wait()
+
+    async def second(scene: Scene) -> None:
+        scene.outputs.gone = True
+        scene.outputs.may.set()
+        record = scene.row("job")
+        scene.room.enter(record)
+        await until(lambda: scene.moving.started == ["job"], "the start")
+        row = scene.row("job").row
+        assert (row.reused_from, row.progress, row.started) == ("", None, None)
+        assert row.not_reused == "the output of earlier is gone, or has changed"
+
+    play(tmp_path, first, second)
+
+
+def test_a_job_does_not_run_while_nobody_knows_whether_its_output_was_taken(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await _earlier(scene)
+        scene.outputs.away = True
+        scene.outputs.may.set()
+        record = scene.submit("job", allow_reuse=True)
+        await until(lambda: "given back" in record.holds, "what it waits for")
+        scene.outputs.away = False
+        assert await scene.ended(record) is State.FAILED
+        error = record.error()
+        assert error is not None
+        assert error.message == "Storage does not answer."
+        assert not scene.moving.started
+        assert (record.row.reused_from, record.row.progress) == ("", None)
+
+    play(tmp_path, story)
 
 
 def test_a_job_runs_when_the_output_is_gone(tmp_path: Path) -> None:

@@ -116,6 +116,18 @@ def test_what_went_wrong_with_agents_is_said_until_all_is_well(tmp_path: Path) -
     play(tmp_path, story, mini_batches=1, agents="", before=of_cpu(max_nodes=3, idle_seconds=1.0))
 
 
+def test_a_supervisor_that_was_silent_for_a_while_is_told_again(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        async with supervised(scene, tmp_path / "demand") as (supervisor, targets):
+            supervisor.leave()
+            await until(lambda: targets.get("cpu").error == "nobody here can start its agents", "its silence")
+            supervisor.told.clear()
+            await supervisor.wants(1, idle=[])
+            assert not targets.get("cpu").error
+
+    play(tmp_path, story, mini_batches=1, agents="", before=of_cpu(max_nodes=3, idle_seconds=1.0, min_nodes=1))
+
+
 def test_a_supervisor_that_is_not_there_leaves_local_targets_without_anybody(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         for path in ("", str(tmp_path / "nowhere")):

@@ -31,7 +31,10 @@ ROWS = {"score.py": "def run(rows):\n    return [f'{x}{y}' for x, y in zip(rows.
 
 
 def with_blobs(
-    folder: Path, story: Callable[[AgentNode, MemoryDatastore], Coroutine[Any, Any, None]], **settings: Any
+    folder: Path,
+    story: Callable[[AgentNode, MemoryDatastore], Coroutine[Any, Any, None]],
+    fresh: float = 60.0,
+    **settings: Any,
 ) -> None:
     """Plays a story on a node that reaches `blobs`, a remote datastore, and `here`, a folder of this host."""
     blobs, here = MemoryDatastore(), folder / "here"
@@ -44,7 +47,7 @@ def with_blobs(
         for entry in (Entry("blobs", AzureBlobContainer("c", "a")), Entry("here", LocalFolder(str(here)))):
             node.storage.datastores[entry.name] = entry_to_proto(entry)
         cache = Cache(folder / "cache", 2**20)
-        node.node.fetching.serve("datastore", Files(cache, 1.0, opened))
+        node.node.fetching.serve("datastore", Files(cache, 1.0, opened, fresh))
         await story(node, blobs)
 
     with_node(folder, play, **settings)
@@ -69,6 +72,22 @@ def test_run_gets_local_files_under_their_own_names(tmp_path: Path) -> None:
         await stream.finish()
 
     with_blobs(tmp_path, story)
+
+
+def test_a_storage_that_is_away_costs_no_file_of_a_datastore_that_is_known(tmp_path: Path) -> None:
+    async def story(node: AgentNode, blobs: MemoryDatastore) -> None:
+        for name in "ab":
+            blobs.put(name, name)
+        stream = await node.open("job", READ, 1)
+        await stream.run(references("a"))
+        await stream.outcomes_of(1)
+        asked, node.storage.away = node.storage.asked_for_credentials, True
+        await stream.run(references("b"), first=2)
+        assert (await stream.outcomes_of(2))[2].failure is None
+        assert node.storage.asked_for_credentials > asked
+        await stream.finish()
+
+    with_blobs(tmp_path, story, fresh=0.0)
 
 
 def test_many_workers_that_ask_at_once_share_a_fetch_and_lose_nothing_that_comes_meanwhile(tmp_path: Path) -> None:

@@ -195,6 +195,22 @@ def test_a_name_that_storage_refuses_fails_the_attempt_with_the_name(tmp_path: P
     with_node(tmp_path, story)
 
 
+def test_a_name_that_storage_refuses_costs_no_later_attempt(tmp_path: Path) -> None:
+    async def story(node: AgentNode) -> None:
+        node.storage.refused_names = {"deep/a"}
+        stream = await opened(node, "/nowhere")
+        await stream.run(["/a"])
+        assert (await stream.outcomes_of(1))[1].failure is not None
+        await stream.run(["/b"], first=2)
+        assert (await stream.outcomes_of(2))[2].failure is None
+        assert sent(node) == {"deep/b": "of b", "count": "xx"}
+        await stream.run(["/a"], first=3)
+        assert (await stream.outcomes_of(3))[3].failure is not None, "it was written again"
+        await stream.abort_all()
+
+    with_node(tmp_path, story)
+
+
 def test_a_name_that_is_no_text_fails_the_attempt(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"

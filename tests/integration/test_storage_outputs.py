@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import grpc
 import pytest
 
 from batchmesh import errors
+from batchmesh.entries import AzureBlobContainer, Entry
+from batchmesh.entry_messages import entry_to_proto
 from tests.support.outputs import header
 from tests.support.storage import SUMMARY_ONLY, Frames, Storage, pb, refused, serving
 from tests.support.story import wait_for
@@ -46,6 +49,25 @@ def commit_files(storage: Storage, output: object, **fields: Any) -> Any:
 def copy(storage: Storage, output: object, job: str = "k", **fields: Any) -> Any:
     request = pb.CopyOutputRequest(header=header(output, job, "1", **fields), from_job_id="j")
     return storage.stub.CopyOutput(request).manifest
+
+
+def test_datastores_that_do_not_answer_hold_up_nobody_else(storage: Storage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/account"
+        blobs = AzureBlobContainer("container", "account", endpoint=address)
+        register = pb.RegisterEntryRequest(entry=entry_to_proto(Entry("silent", blobs)))
+        storage.stub.RegisterEntry(register)
+        # More than Python has threads for what may block.
+        calls = [storage.stub.ReserveOutput.future(reserve_silent(number)) for number in range(40)]
+        with silent.accept()[0]:
+            storage.stub.RegisterEntry(register, timeout=10)
+            for each in calls:
+                each.cancel()
+            storage.end(signal.SIGKILL)
+
+
+def reserve_silent(number: int) -> pb.ReserveOutputRequest:
+    return pb.ReserveOutputRequest(job_id=f"j{number}", output="datastore://silent/out", append_row_file_name="a.txt")
 
 
 def test_the_marker_lies_in_the_folder_for_as_long_as_it_is_reserved(storage: Storage, tmp_path: Path) -> None:

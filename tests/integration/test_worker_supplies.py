@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchmesh.agent.files import Files
+from batchmesh.datastores.cache import Cache
+from batchmesh.entries import Entry, LocalFolder
+from batchmesh.entry_messages import entry_to_proto
 from batchmesh.v1 import agent_pb2, job_pb2
 from tests.support.agent_node import AgentNode, Outcome, until, with_node
 
@@ -82,6 +86,31 @@ def run(paths):
     async def story(node: AgentNode) -> None:
         for text in ("old", "new"):
             outcome = await outcome_of(node, script, text, models=[model(node, "m", {"a": text}, "a")])
+            assert node.frame(text, outcome).endswith(text.encode() + b"\n")
+
+    with_node(tmp_path, story)
+
+
+def test_the_next_job_reads_what_a_side_input_of_a_datastore_is_by_then(tmp_path: Path) -> None:
+    """The workers that have read the old one in init() serve no other job."""
+    script = """
+import os
+def init():
+    global text
+    text = open(os.environ["AZUREML_DATAREFERENCE_labels"]).read()
+def run(paths):
+    return [text]
+"""
+    (tmp_path / "store").mkdir()
+
+    async def story(node: AgentNode) -> None:
+        node.node.fetching.serve("datastore", Files(Cache(tmp_path / "files", 2**20), patience=0.0))
+        node.storage.datastores["here"] = entry_to_proto(Entry("here", LocalFolder(str(tmp_path / "store"))))
+        labels = job_pb2.SideInput(name="labels", reference="datastore://here/labels")
+        for text in ("old", "new"):
+            (tmp_path / "store" / "labels").write_text(text)
+            outcome = await outcome_of(node, script, text, side_inputs=[labels])
+            assert outcome.failure is None, outcome.failure
             assert node.frame(text, outcome).endswith(text.encode() + b"\n")
 
     with_node(tmp_path, story)

@@ -9,6 +9,8 @@ import tarfile
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 from batchmesh import calls, errors, serving
 from batchmesh.v1 import catalog_pb2, storage_pb2, storage_pb2_grpc
 
@@ -41,8 +43,8 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
         self.files: dict[tuple[str, str], bytes] = {}
         self.refused_names: set[str] = set()
         self.sent_files = 0
-        #: There is no room for results.
-        self.full = False
+        #: There is no room for results; nobody is told of credentials.
+        self.full = self.away = False
 
     def add_source(self, files: Mapping[str, str]) -> str:
         """Stores a source folder with these files; returns its digest."""
@@ -104,6 +106,8 @@ class TinyStorage(storage_pb2_grpc.StorageServiceServicer):
 
     async def GetCredentials(self, request: Any, context: Any) -> storage_pb2.GetCredentialsResponse:
         self.asked_for_credentials += 1
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away, says the test")
         if request.datastore not in self.datastores:
             raise errors.NoEntry(f"Workspace {request.workspace} has no datastore {request.datastore}.")
         return storage_pb2.GetCredentialsResponse(entry=self.datastores[request.datastore])

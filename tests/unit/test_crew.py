@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmesh.child import Child
 from batchmesh.crew import Changes, Demand, Place, changes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def place(number: int, target: str = "cpu", *, alive: bool = True, ending: bool = False, slots: int = 0) -> Place:
@@ -78,3 +87,16 @@ def test_done_once_nothing_is_left_to_do_and_nobody_who_works_for_a_wanted_targe
     ]
     assert len({each.number for each in after}) == len(after)
     assert changes(after, demands) == Changes([], [])
+
+
+def test_an_agent_that_cannot_be_started_leaves_nothing_open(tmp_path: Path) -> None:
+    """The crew tries again and again: what each try left open would be the supervisor's end."""
+
+    async def story() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(OSError, match="too long"):
+                Child("agent-crew-1", ("--listen", "unix:nowhere", "x" * 2**18), tmp_path)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(story())

@@ -41,6 +41,7 @@ def of(*inputs: str, **fields: Any) -> JobSpec:
 def test_a_dataset_stands_for_its_paths_kind_and_columns() -> None:
     spec = of("/first.png", "dataset:images:1")
     assert spec.inputs == ("/first.png", "datastore://blobs/images", "/more/*.png")
+    assert spec.input_sizes == (1, 2), "a dataset is split as a whole"
     assert (spec.input_kind, spec.csv_header, spec.csv_types) == ("files", "", {})
     spec = of("dataset:rows")
     assert (spec.inputs, spec.input_kind) == (("datastore://blobs/rows",), "csv")

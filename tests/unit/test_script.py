@@ -123,6 +123,12 @@ def test_a_runtime_flag_without_a_sensible_value_is_refused() -> None:
             split_arguments(arguments)
 
 
+def test_the_first_argument_has_to_be_a_flag() -> None:
+    with pytest.raises(SpecRefused, match="The script's first argument is 'x'; it has to begin with '-'"):
+        split_arguments(["x", "--factor", "2"])
+    assert split_arguments(["-f", "x"]) == (("-f", "x"), {})
+
+
 @pytest.mark.parametrize("argument", ["--output", "--mini_batch_size=3"])
 def test_a_reserved_flag_is_refused_by_name(argument: str) -> None:
     with pytest.raises(SpecRefused, match=argument.partition("=")[0]):

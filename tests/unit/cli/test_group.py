@@ -92,6 +92,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "s.py", "--input", "in", "--output", "out", "--input-type", "xml"], "xml"),
         (["run", "s.py", "--input", "in", "--output", "out", "--environment-variable", "A"], "NAME=VALUE"),
         (["run", "s.py", "--input", "in", "--output", "out", "--csv-types", "id"], "NAME=VALUE"),
+        (["run", "s.py", "--input", "in", "--output", "out", *2 * ["--side-input", "a=b"]], "'a' is given twice"),
         (["run", "none.py", "--input", "in", "--output", "out"], "does not exist"),
         (["jobs", "--scheduler", "nowhere"], "HOST:PORT"),
         (["up", "--listen", "0.0.0.0:0"], "--insecure"),

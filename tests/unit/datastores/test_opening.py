@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,22 @@ def test_a_folder_is_on_this_host_and_a_container_is_not() -> None:
 def test_what_is_no_datastore_is_not_opened() -> None:
     with pytest.raises(BadEntry, match="'table' is a dataset, not a datastore"):
         open_datastore(Entry("table", Dataset("csv", ("/data",))))
+
+
+@pytest.mark.parametrize(
+    ("container", "sentence"),
+    [
+        (AzureBlobContainer("", "account"), "has the container ''; its name has 3 to 63 of"),
+        (AzureBlobContainer("container", ""), "has the account ''; the name of a storage account has 3 to 24"),
+        (AzureBlobContainer("container", "account", account_key="se?ret"), "has an account key that is not base64"),
+        (AzureBlobContainer("container", "account", sas_token="se?ret"), "has a SAS token without a signature"),
+        (AzureBlobContainer("container", "account", "http://u:se?ret@x/"), "has an endpoint that is no http://"),
+    ],
+)
+def test_a_container_that_cannot_be_is_not_asked(container: AzureBlobContainer, sentence: str) -> None:
+    with pytest.raises(BadEntry, match=re.escape(sentence)) as refused:
+        open_datastore(Entry("blobs", container))
+    assert "se?ret" not in str(refused.value)
 
 
 def test_a_missing_library_is_one_sentence_that_says_what_to_install() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from batchmesh.scheduler import after
+from batchmesh.scheduler import after, tables
 from batchmesh.scheduler.after import Predecessor
 from batchmesh.scheduler.model import ACTIVE, FINAL, FailureKind, State
+from batchmesh.scheduler.store import Store
 from tests.unit.test_boundaries import DECIDES
 
 GOING = sorted(set(State) - FINAL)
@@ -94,3 +96,26 @@ def test_waiting_never_enters_the_machine() -> None:
         source = (Path(__file__).parents[3] / "scheduler" / f"{name}.py").read_text()
         named = {each.attr for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Attribute)}
         assert "WAITING" not in named, name
+
+
+@pytest.mark.parametrize(
+    ("state", "let_in", "behind"),
+    [
+        (State.WAITING, 0, "job"),
+        (State.PENDING, 0, "job"),
+        (State.COMMITTING, 0, "job"),
+        (State.PENDING, 1, None),
+        (State.FAILED, 0, None),
+    ],
+)
+def test_a_job_is_not_deleted_while_one_behind_it_may_look_for_it_again(
+    tmp_path: Path, state: State, let_in: int, behind: str | None
+) -> None:
+    with closing(Store(tmp_path)) as store:
+        store.write(tables.add_job("first", b"", 1, 1.0)).result()
+        store.write(tables.add_job("job", b"", 1, 1.0, after=["first"])).result()
+        row = store.read(lambda db: tables.find_job(db, "job")).result()
+        assert row is not None
+        row.state, row.let_in = int(state), let_in
+        store.write(tables.set_state(row)).result()
+        assert store.read(lambda db: after.waiting_behind(db, "first")).result() == behind

@@ -54,11 +54,18 @@ def test_files_are_grouped_within_an_input(folder: Path) -> None:
     assert [Path(path).name[0] for path in paths] == list("abcdefgabde")
 
 
-def test_files_that_are_named_one_by_one_share_mini_batches(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "items"),
+    [((), "1 1 1 1 1 2 2 2 1 1"), ((5, 1, 1), "2 2 1 2 2 2 1 1"), ((2, 5), "2 2 2 2 2 2 1"), ((7,), "2 2 2 2 2 2 1")],
+)
+def test_inputs_that_are_counted_together_share_mini_batches_and_others_do_not(
+    folder: Path, sizes: tuple[int, ...], items: str
+) -> None:
     names = [f"{folder}/{name}" for name in ("a.csv", "b.csv", "c.txt", "d.csv", "e.csv")]
-    request = PlanRequest(inputs=(*names, str(folder), names[0]), kind="files", mini_batch_size=2)
+    inputs = (*names, str(folder), names[0])
+    request = PlanRequest(inputs=inputs, kind="files", mini_batch_size=2, input_sizes=sizes)
     found = [each for each in planned(request) if isinstance(each, PlannedMiniBatch)]
-    assert told([*found]) == ["2", "2", "1", "2", "2", "2", "1", "1"]
+    assert " ".join(told([*found])) == items
     for number, each in enumerate(found):
         rest = [left.payload for left in plan(request, each.cursor) if isinstance(left, PlannedMiniBatch)]
         assert rest == [left.payload for left in found[number + 1 :]], "it goes on behind each of them as it would have"

@@ -36,6 +36,14 @@ def parts(files: Iterable[tuple[str, int, str]] = FILES, kind: int = 1, **spec: 
     return reuse.parts_of(settings, listing(files))
 
 
+def test_the_same_files_named_by_other_inputs_are_another_input() -> None:
+    one, two = listing(FILES[:2]), listing(FILES[:1])
+    two.begin_input()
+    two.add(*FILES[1])
+    assert one.hashes == two.hashes
+    assert one.digest != two.digest
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -84,6 +92,7 @@ def test_every_setting_of_a_job_either_counts_or_does_not() -> None:
         *("source_digest", "entry_script", "arguments", "environment", "models", "side_inputs"),
         *("environment_variables", "mini_batch_size", "input_kind", "csv_header", "csv_types", "output_action"),
         *("append_row_file_name", "append_row_dataframe_header", "dataframe_to_csv_json", "inputs"),
+        "input_sizes",
     }
     does_not = {
         *("output", "overwrite", "error_threshold", "allowed_failed_count", "allowed_failed_percent"),
@@ -103,7 +112,7 @@ def test_every_setting_of_a_job_either_counts_or_does_not() -> None:
         ([*FILES, ("/in/x", 1, "1")], "1 of 15 input files"),
         ([*FILES[:-1], ("/in/x", 1, "1")], "1 of 14 input files"),
         (FILES[2:], "2 of 14 input files, which are gone"),
-        (FILES[::-1], "the order of the input files"),
+        (FILES[::-1], "the order of the input files, or their inputs"),
     ],
 )
 def test_files_that_differ_are_counted(files: list[tuple[str, int, str]], words: str) -> None:

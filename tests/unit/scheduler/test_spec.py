@@ -54,6 +54,8 @@ def test_a_completed_spec_is_complete() -> None:
         ("output", ""),
         ("output", "relative"),
         ("mini_batch_size", "ten"),
+        ("input_sizes", [2]),
+        ("input_sizes", [1, 0]),
         ("csv_header", "maybe"),
         ("append_row_file_name", "a?b"),
         ("append_row_file_name", "job_report"),

@@ -26,6 +26,7 @@ OWN = {
     "for_job",
     "from_frame",
     "has_window",
+    "read_as",
     "is_here",
     "path_in",
     "registered",

@@ -59,6 +59,21 @@ def test_a_name_that_is_not_served_says_which_and_what_to_use(tmp_path: Path, li
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("core.Workspace.create('mine')", "Workspace.create is not served by batchmesh; Workspace has "),
+        ("core.Model.lists()", "Model.lists is not served by batchmesh; did you mean list?"),
+        ("core.Model.register(framework='x')", "Model.register takes no framework in batchmesh; leave it out."),
+    ],
+)
+def test_what_a_class_does_not_have_is_one_sentence_too(tmp_path: Path, line: str, said: str) -> None:
+    done = run(tmp_path, f"import azureml.core as core\n{line}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"batchmesh: {tmp_path}/program.py, line 2: {said}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_program_may_catch_what_is_not_served_as_an_import_error(tmp_path: Path) -> None:
     body = "try:\n    from azureml.core import Run\nexcept ImportError as error:\n    print(error)"
     done = run(tmp_path, body)
@@ -70,6 +85,7 @@ def test_the_programs_own_errors_are_its_own(tmp_path: Path) -> None:
     assert done.returncode == 7
     done = run(tmp_path, "1 / 0")
     assert "ZeroDivisionError" in done.stderr
+    assert "AttributeError" in run(tmp_path, "import azureml.core\n(5).nothing").stderr
     assert run(tmp_path, "").returncode == 0
 
 

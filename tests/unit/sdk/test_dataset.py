@@ -107,6 +107,11 @@ def test_a_data_frame_is_a_dataset_without_its_index() -> None:
     assert rows.as_named_input("rows").dataset.content.kind == "parquet"
 
 
+def test_what_is_no_data_frame_is_refused() -> None:
+    with pytest.raises(SpecRefused, match="made of a pandas DataFrame, not of a list"):
+        Dataset.Tabular.from_pandas_dataframe([1])  # type: ignore[arg-type]
+
+
 def test_what_is_not_there_is_said_where_the_dataset_is_made(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="does not exist"):
         Dataset.File.from_files(str(tmp_path / "none"))
@@ -131,6 +136,7 @@ def test_what_is_no_place_is_refused(path: Any) -> None:
         ({"encoding": "latin1"}, "latin1"),
         ({"header": PromoteHeadersBehavior.ONLY_FIRST_FILE_HAS_HEADERS}, "header in the first file"),
         ({"set_column_types": {"a": "int"}}, "set_column_types"),
+        ({"header": "first"}, "header is True, False or a PromoteHeadersBehavior"),
     ],
 )
 def test_what_is_not_served_of_delimited_files_is_said(given: dict[str, Any], said: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,13 @@ def test_pip_packages_become_requirements() -> None:
     environment.python.conda_dependencies = dependencies
     requirements = ("--index-url https://pip.test", "tensorflow==1.13.1", "pillow")
     assert environment.for_job() == PythonEnvironment("batch_environment", requirements)
+
+
+@pytest.mark.parametrize("what", ["pip_packages", "conda_packages"])
+def test_packages_are_a_list_of_texts(what: str) -> None:
+    given: dict[str, Any] = {what: "numpy"}
+    with pytest.raises(SpecRefused, match=f"{what} is a list of packages, not 'numpy'"):
+        CondaDependencies.create(**given)
 
 
 def test_packages_may_be_added_to_a_fresh_environment() -> None:

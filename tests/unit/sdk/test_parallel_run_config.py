@@ -67,6 +67,7 @@ def test_the_settings_of_the_article_become_those_of_a_job() -> None:
         ("run_max_try", 0),
         ("append_row_file_name", "a/b.txt"),
         ("append_row_file_name", ""),
+        ("append_row_file_name", 5),
         ("allowed_failed_count", -2),
         ("allowed_failed_percent", 101),
         ("allowed_failed_percent", -1),
@@ -74,6 +75,7 @@ def test_the_settings_of_the_article_become_those_of_a_job() -> None:
         ("compute_target", 7),
         ("entry_script", ""),
         ("environment_variables", {"A": 1}),
+        ("environment_variables", "A"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused_by_its_name(name: str, value: Any) -> None:

@@ -51,6 +51,9 @@ def test_a_step_name_out_of_its_pattern_is_refused(name: Any) -> None:
         ({"arguments": ["labels"]}, "begin with '-'"),
         ({"arguments": ["--labels", object()]}, "neither a text nor a number"),
         ({"arguments": ["--labels", files("labels")]}, "none of its side_inputs"),
+        ({"arguments": "--times 3"}, "The arguments of the step 'batch-mnist' are a list"),
+        ({"models": "mnist"}, "The models of the step 'batch-mnist' are a list"),
+        ({"side_inputs": files("a")}, "The side_inputs of the step 'batch-mnist' are a list"),
         ({"parallel_run_config": config(mini_batch_size="1MB")}, "the input is files"),
         ({"parallel_run_config": config(mini_batch_size="10 rows")}, "the input is files"),
     ],
@@ -65,6 +68,18 @@ def test_what_a_step_cannot_be_made_of_is_refused_in_one_sentence(given: dict[st
 def test_a_table_takes_a_size_in_rows_or_bytes() -> None:
     for size in ("1000 rows", "1MB", 2048):
         assert step(inputs=[rows()], parallel_run_config=config(mini_batch_size=size)).inputs[0].kind == "csv"
+
+
+def test_a_window_of_a_table_is_read_as_the_parquet_that_it_is_written_as() -> None:
+    table = rows(header=False).dataset
+    whole, window = (step(inputs=[each.as_named_input("rows")]).inputs[0] for each in (table, table.skip(1)))
+    assert (whole.kind, whole.csv_header) == ("csv", "absent")
+    assert (window.kind, window.csv_header, window.csv_types) == ("parquet", "", {})
+
+
+def test_an_output_in_what_is_no_datastore_is_refused() -> None:
+    with pytest.raises(SpecRefused, match="'blobs'"):
+        PipelineData("out", datastore="blobs")  # type: ignore[arg-type]
 
 
 def test_a_tiny_size_of_a_table_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

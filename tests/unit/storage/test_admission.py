@@ -42,6 +42,8 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         check_entry(Entry(name, LocalFolder("/data")))
     with pytest.raises(BadName, match="no name of a workspace"):
         check_entry(Entry("data", LocalFolder("/data"), workspace=name))
+    with pytest.raises(BadName, match="no name of an environment"):
+        check_entry(Entry(name, PythonEnvironment("env")))
 
 
 @pytest.mark.parametrize(

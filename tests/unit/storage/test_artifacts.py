@@ -47,6 +47,21 @@ def test_what_is_asked_for_counts_as_used(tmp_path: Path) -> None:
     assert artifacts.has(old)
 
 
+def test_what_is_asked_for_while_others_go_stays(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, 1000)
+    one, two = (add(artifacts, tmp_path, name * 100, NOW - 9e5) for name in (b"a", b"b"))
+
+    class Asking(list[str]):
+        """What is to be kept; a model that names the first artifact is registered while that is looked at."""
+
+        def __contains__(self, digest: object) -> bool:
+            assert artifacts.has(one)
+            return False
+
+    assert artifacts.trim(Asking(), 0, NOW) == (1, 100)
+    assert (artifacts.has(one), artifacts.has(two)) == (True, False)
+
+
 def test_what_jobs_may_ask_for_and_what_was_just_used_stays(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path, 1000)
     kept = add(artifacts, tmp_path, b"a" * 100, NOW - 9e5)

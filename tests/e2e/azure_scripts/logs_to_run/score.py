@@ -1,6 +1,9 @@
-"""Logs metrics to its run, and asks it who it is."""
+"""Logs metrics to its run, and asks it who it is, and which azureml there is."""
 
+import azureml.core
 from azureml.core import Run
+
+print("azureml-core", azureml.core.VERSION, azureml.core.__version__)
 
 run_context = Run.get_context(allow_offline=True)
 
