@@ -31,6 +31,10 @@ class NotThere(Exception):
     """The agent cannot have it on this node; the message is one sentence that names it."""
 
 
+class NotNow(NotThere):
+    """The agent cannot have it at present, which is no fault of what was asked for."""
+
+
 def begin(exchange: Callable[[bytes], bytes]) -> None:
     """`exchange` sends a FETCH and returns the body of FETCHED."""
     global _exchange, _pid
@@ -52,7 +56,7 @@ def ask(references: Sequence[str], stamps: Sequence[str] = ()) -> list[str]:
         wish["stamps"] = list(stamps)
     answer = json.loads(_exchange(frames.json_message(frames.FETCH, wish)))
     if "error" in answer:
-        raise NotThere(answer["error"])
+        raise (NotNow if answer.get("later") else NotThere)(answer["error"])
     paths: list[str] = answer["paths"]
     return paths
 

@@ -10,7 +10,7 @@ import json
 import logging
 from dataclasses import replace
 from os.path import exists
-from time import monotonic_ns, time_ns
+from time import monotonic_ns, sleep, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchmesh.data.slices import UnreadableSlice, shown
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from batchmesh.rows.rendering import Renderer
 
 
+#: Seconds before a mini-batch whose files cannot be had at present is given back, to be tried again.
+_AGAIN = 1.0
+
+
 class Failed(Exception):
     """The mini-batch failed; `failure` is what the scheduler is told."""
 
@@ -32,7 +36,7 @@ class Failed(Exception):
 
 
 class Recalled(Failed):
-    """It runs elsewhere: a mini-batch before it took too long."""
+    """It is given back unrun: a mini-batch before it took too long, or its files cannot be had at present."""
 
 
 class MiniBatch(NamedTuple):
@@ -82,6 +86,9 @@ class Attempt:
             fields = json.loads(self._mini_batch.payload)
             here = asking.local(fields)
             batch = read_slice(here.fields)
+        except asking.NotNow as error:
+            sleep(_AGAIN)
+            raise Recalled(frames.Failure(frames.Kind.NOT_STARTED, str(error))) from None
         except asking.NotThere as error:  # one bad file is found among others, one bad table is all there is
             kind = frames.Kind.UNREADABLE_FILE if fields["kind"] == "files" else frames.Kind.READ_FAILED
             raise Failed(frames.Failure(kind, f"The items cannot be read: {error}")) from None

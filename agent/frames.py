@@ -28,7 +28,8 @@ JOB = 2
 RUN = 3
 #: Call shutdown() and exit.
 END = 4
-#: JSON, the answer to the one FETCH that is open: {"paths": [local path, …]} in its order, or {"error": sentence}.
+#: JSON, the answer to the one FETCH that is open: {"paths": [local path, …]} in its order, or {"error": sentence},
+#: with "later" when it may be there later.
 FETCHED = 5
 
 # Kinds of message, worker to agent.

@@ -78,7 +78,8 @@ class Job:
         self._line = Line()
         self._pool: Pool | None = None
         self._told = PoolState(Phase.PREPARING)
-        self._held_up = ""
+        #: Why results cannot be stored, and why input cannot be fetched, at present.
+        self._held_up = self._input_held_up = ""
         self._attachment: Attachment | None = None
         self._lease_ns = 0
         #: Monotonic nanosecond at which the lease ends, while no stream leads here.
@@ -153,7 +154,7 @@ class Job:
 
     def _say(self, state: PoolState) -> None:
         self._told = state
-        self.outbox.set_state(state, self._held_up)
+        self.outbox.set_state(state, self._held_up or self._input_held_up)
         self._wake()
 
     def _say_failed(self, why: str) -> None:
@@ -238,7 +239,7 @@ class Job:
         self._logs.write(stream, runner.number, data)
 
     def on_fetch(self, runner: Runner, wish: bytes) -> None:
-        self._node.fetching.answer(runner, self._asker, wish)
+        self._node.fetching.answer(runner, self._asker, wish, self._on_input_held_up)
 
     def on_results(self, results: list[Result]) -> None:
         wanted = [each for each in results if self.open.pop(each.attempt.attempt_id, None) is not None]
@@ -295,6 +296,11 @@ class Job:
     def _on_held_up(self, why: str) -> None:
         self._held_up = why
         self._say(self._told)
+
+    def _on_input_held_up(self, why: str) -> None:
+        if why != self._input_held_up:
+            self._input_held_up = why
+            self._say(self._told)
 
     def _pause(self) -> float:
         runners = self._pool.ready if self._pool is not None else []

@@ -282,7 +282,7 @@ class PoolStatus(_message.Message):
     workers: _builtins.int
     """Live workers that have returned from init()."""
     held_up: _builtins.str
-    """Why results cannot be stored at present, as one sentence; empty when they can."""
+    """Why results cannot be stored, or files of the input not be fetched, at present, as one sentence; empty when they can."""
     @_builtins.property
     def failure(self) -> _job_pb2.Failure:
         """With PHASE_FAILED."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from batchmesh.agent.fetching import Asker, Resolved
 from batchmesh.agent.files import Files
@@ -11,6 +14,7 @@ from batchmesh.datastores.cache import Cache
 from batchmesh.datastores.opening import open_datastore
 from batchmesh.entries import AzureBlobContainer, Entry, LocalFolder
 from batchmesh.entry_messages import entry_to_proto
+from batchmesh.errors import DatastoreFailed
 from batchmesh.v1 import job_pb2
 from tests.support.agent_node import AgentNode, until, with_node
 from tests.support.memory_datastore import MemoryDatastore
@@ -300,6 +304,42 @@ def run(items):
         assert not released
         node.node.pools.kill_all()
         await until(lambda: len(released) == 4)
+        await stream.finish()
+
+    with_blobs(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [DatastoreFailed("datastore://blobs does not answer; try again later."), OSError(errno.ENOSPC, "No space left")],
+    ids=["datastore-away", "disk-full"],
+)
+def test_what_is_no_fault_of_an_item_is_waited_for_and_named(tmp_path: Path, trouble: Exception) -> None:
+    async def story(node: AgentNode, blobs: MemoryDatastore) -> None:
+        blobs.put("a", "one")
+        blobs.trouble = trouble
+        stream = await node.open("job", READ, 1)
+        await stream.run(references("a"))
+        await stream.until(lambda each: "datastore://blobs" in each.status.held_up)
+        blobs.trouble = None
+        outcomes = await stream.outcomes_of(1)
+        assert outcomes[1].failure is None
+        await stream.until(lambda each: not each.status.held_up)
+        await stream.finish()
+
+    with_blobs(tmp_path, story)
+
+
+def test_a_fetch_that_takes_longer_than_reading_may_costs_no_try(tmp_path: Path) -> None:
+    async def story(node: AgentNode, blobs: MemoryDatastore) -> None:
+        blobs.put("a", "one")
+        blobs.gate.clear()
+        stream = await node.open("job", READ, 1, task_overhead_timeout=3.0)
+        await stream.run(references("a"))
+        await stream.until(lambda each: "it is still on its way" in each.status.held_up)
+        blobs.gate.set()
+        assert (await stream.outcomes_of(1))[1].failure is None
+        assert blobs.downloads == ["a"]
         await stream.finish()
 
     with_blobs(tmp_path, story)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 class MemoryDatastore:
-    """Blobs by path; `put` gives each content a new stamp. `gate` is cleared to hold downloads up."""
+    """Blobs by path; `put` gives each content a new stamp. `gate` is cleared to hold downloads up, `trouble` is what
+    each of them raises."""
 
     def __init__(self, name: str = "blobs") -> None:
         self.name = name
         self.downloads: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.trouble: Exception | None = None
         self._blobs: dict[str, tuple[bytes, str]] = {}
         self._puts = 0
 
@@ -44,6 +46,8 @@ class MemoryDatastore:
 
     def download(self, path: str, to: Path) -> None:
         self.gate.wait(30)
+        if self.trouble is not None:
+            raise self.trouble
         self.downloads.append(path)
         to.write_bytes(self._content(path))
 
