@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _PHASES = (
     (PoolPhase.WARMING, "workers run init()"),
-    (PoolPhase.WAITING_FOR_SLOTS, "all slots are taken by other jobs"),
+    (PoolPhase.WAITING_FOR_SLOTS, "all slots are taken, by other jobs or by workers that are ending"),
 )
 
 
