@@ -283,10 +283,10 @@ def test_a_listing_that_had_not_ended_goes_on_behind_its_cursor(tmp_path: Path) 
     folder = tmp_path / "mesh"
     folder.mkdir()
     (tmp_path / "in").mkdir()
-    for number in range(400):
-        (tmp_path / "in" / f"{number:03}.csv").write_text(f"row\n{number}\n")
+    for number in range(2_500):  # many times what is planned while a cancel is made durable
+        (tmp_path / "in" / f"{number:04}.csv").write_text(f"row\n{number}\n")
     script = write_script(tmp_path, "def run(mini_batch):\n    return mini_batch.row.tolist()\n")
-    with Mesh(folder, scheduler_options=("--durable-delay", "0.5")) as mesh, Client(mesh.address) as client:
+    with Mesh(folder, scheduler_options=("--durable-delay", "0.3")) as mesh, Client(mesh.address) as client:
         job = client.submit(script, tmp_path / "in", tmp_path / "out")
         until(client, job.job_id, lambda job: job.progress.planned_items > 0)
         client.cancel(job.job_id)
@@ -294,7 +294,7 @@ def test_a_listing_that_had_not_ended_goes_on_behind_its_cursor(tmp_path: Path) 
         assert not cancelled.progress.planning_ended
         client.resume(job.job_id)
         done = succeeded(final(client, job.job_id))
-        assert lines(done) == numbers(count=400)
+        assert lines(done) == numbers(count=2_500)
         adds_up(done)
 
 
