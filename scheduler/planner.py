@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from itertools import groupby, islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from batchmesh.data import files
@@ -160,26 +159,32 @@ def _kind(inputs: Inputs, override: str | None, firsts: Sequence[str] | None = N
 
 def _plan_files(inputs: Inputs, sizes: tuple[int, ...], size: MiniBatchSize, done: Place | None) -> Iterator[Planned]:
     """The inputs that one of `sizes` counts are split as a whole."""
-    wholes = [whole for whole, count in enumerate(sizes or (1,) * len(inputs.texts)) for _ in range(count)]
-    for _, listed in groupby(_listed(inputs, done), key=lambda each: wholes[each.number]):
-        while group := list(islice(listed, size.amount)):
-            for piece in files.split([each.path for each in group], size.amount):
-                yield _mini_batch(piece, Place("files", group[-1].number, group[-1].path))
+    end = 0
+    for count in sizes or (1,) * len(inputs.texts):
+        begin, end = end, end + count
+        whole = _Whole(inputs, begin, end, done)
+        for piece in files.split(whole, size.amount):
+            yield _mini_batch(piece, Place("files", whole.number, piece.fields["files"][-1]))
 
 
-class _Listed(NamedTuple):
-    """A file, and the number of the input that it was found in."""
+class _Whole:
+    """The files of the inputs from `begin` to before `end`, as far as they lie behind `done`; `number` is that of the
+    input that the last one came from."""
 
-    number: int
-    path: str
+    def __init__(self, inputs: Inputs, begin: int, end: int, done: Place | None) -> None:
+        self.number = begin
+        self._inputs = inputs
+        self._end = end
+        self._last: str | None = None
+        if done is not None and begin <= done.input_number:
+            self.number, self._last = done.input_number, done.path
 
-
-def _listed(inputs: Inputs, done: Place | None) -> Iterator[_Listed]:
-    """The files behind `done`."""
-    first, last = (0, None) if done is None else (done.input_number, done.path)
-    for number in range(first, len(inputs.texts)):
-        for path in inputs.list(number, last if number == first else None):
-            yield _Listed(number, path)
+    def __iter__(self) -> Iterator[str]:
+        last = self._last
+        for number in range(self.number, self._end):
+            self.number = number
+            yield from self._inputs.list(number, last)
+            last = None
 
 
 @dataclass(frozen=True)

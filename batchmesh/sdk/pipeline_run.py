@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from batchmesh.datastores.reference import parse
 from batchmesh.errors import JobCommitting, JobEnded, NoJob, Refused
+from batchmesh.sdk.downloads import chosen
 from batchmesh.sdk.following import check_succeeded, follow
 from batchmesh.sdk.run_status import FINISHED, metrics, pipeline_status
 from batchmesh.sdk.step_run import StepRun
@@ -141,10 +141,8 @@ class PipelineRun:
     ) -> None:
         """Copies all of `get_file_names` that begin with `prefix`, under their names or those of `output_paths`."""
         del batch_size
-        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
-        short = [name if append_prefix else name[len(prefix or "") :].lstrip("/") for name in names]
-        places = output_paths or [os.path.join(output_directory or ".", each) for each in short]
-        for name, to in zip(names, places, strict=True):
+        names = self.get_file_names()
+        for name, to in chosen(names, prefix, output_directory, output_paths, append_prefix):
             self.download_file(name, to)
 
     def _output_name(self, job: Job) -> str:

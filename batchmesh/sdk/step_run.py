@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmesh.datastores.reference import Reference, parse
 from batchmesh.errors import InputRefused, Refused
+from batchmesh.sdk.downloads import chosen
 from batchmesh.sdk.following import check_succeeded, follow
 from batchmesh.sdk.places import files_at
 from batchmesh.sdk.port import Port
@@ -138,10 +139,8 @@ class StepRun:
     ) -> None:
         """Copies all of `get_file_names` that begin with `prefix`, under their names or those of `output_paths`."""
         del batch_size
-        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
-        folder = Path(output_directory or ".")
-        short = [name if append_prefix else name[len(prefix or "") :].lstrip("/") for name in names]
-        for name, to in zip(names, output_paths or [str(folder / each) for each in short], strict=True):
+        names = self.get_file_names()
+        for name, to in chosen(names, prefix, output_directory, output_paths, append_prefix):
             self.download_file(name, to)
 
     def get_stdout_log(self) -> str:
