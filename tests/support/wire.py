@@ -358,8 +358,9 @@ class Wire:
                 raise _Broken(f"the wire held {direction} of {name} and let go of them")
 
     async def _call_back(self, hooks: Iterable[_Hook]) -> None:
+        """Shielded: a call that is cancelled would take back what no thread has begun yet."""
         for hook in hooks:
-            await asyncio.to_thread(self._fire, hook)
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._fire, hook))
 
     def _fire(self, hook: _Hook) -> None:
         """On a thread, which goes on to its end though the call may be cancelled: its caller may be who was killed."""
