@@ -7,7 +7,7 @@ from collections import deque
 #: Microseconds that waiting mini-batches cover: more than a round trip to the scheduler, less than anyone notices.
 COVER_US = 10_000
 #: A message of more is no cheaper per mini-batch.
-MOST = 64
+MOST = 256
 _REMEMBERED = 8
 
 

@@ -5,24 +5,21 @@ outcomes in the database ──pages, in output order──▶ CommitOutput ─�
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from batchmesh.calls import PIECE, UNARY_DEADLINE, open_channel, retried
+from batchmesh.calls import UNARY_DEADLINE, open_channel, retried
 from batchmesh.entry_messages import entry_of
 from batchmesh.errors import NoArtifact
 from batchmesh.status import from_rpc_error
-from batchmesh.v1 import segment_pb2, storage_pb2, storage_pb2_grpc
+from batchmesh.v1 import storage_pb2, storage_pb2_grpc
 
-from . import tables
-from .report import MiniBatchReport
+from .commit_requests import commit_requests
 from .supplies import artifacts_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from google.protobuf.message import Message
 
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
     from .jobs import JobRecord
     from .store import Store
 
-_Thing = TypeVar("_Thing")
-
-_PAGE = 2000
 #: Seconds for which a unary call is tried again before the caller is told that storage does not answer.
 _PATIENCE = 10.0
 #: Seconds within which storage has looked at all that it keeps.
@@ -120,8 +114,9 @@ class Publisher:
         """Has storage publish the output and the report, or the report alone. Safe to call again."""
         header = _header(record, "report" if report_only else "output", summary_json)
         header.report_only = report_only
+        requests = commit_requests(self._store, record.row, record.spec.run_max_try, header)
         try:
-            return await self._stub.CommitOutput(self._requests(record, header), timeout=_COMMIT_DEADLINE)
+            return await self._stub.CommitOutput(requests, timeout=_COMMIT_DEADLINE)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "Storage") from None
 
@@ -138,26 +133,6 @@ class Publisher:
             raise from_rpc_error(error, "Storage") from None
         return response.manifest
 
-    async def _requests(
-        self, record: JobRecord, header: storage_pb2.CommitHeader
-    ) -> AsyncIterator[storage_pb2.CommitOutputRequest]:
-        number = record.row.number
-        ask_empty = partial(tables.files_without_rows, number=number)
-        empty = await asyncio.wrap_future(self._store.read(ask_empty))
-        yield storage_pb2.CommitOutputRequest(header=header)
-        for paths in _in_pieces(empty, lambda path: len(path.encode())):
-            yield storage_pb2.CommitOutputRequest(files_without_rows=paths)
-        after, run_max_try = -1, record.spec.run_max_try
-        while True:
-            ask = partial(tables.report_rows, number=number, after=after, count=_PAGE)
-            page = await asyncio.wrap_future(self._store.read(ask))
-            if not page:
-                yield storage_pb2.CommitOutputRequest(complete=True)
-                return
-            for request in _page_requests([MiniBatchReport(rows, run_max_try) for rows in page]):
-                yield request
-            after = page[-1][0].idx
-
 
 def _header(record: JobRecord, what: str, summary_json: str) -> storage_pb2.CommitHeader:
     return storage_pb2.CommitHeader(
@@ -168,39 +143,3 @@ def _header(record: JobRecord, what: str, summary_json: str) -> storage_pb2.Comm
         append_row_file_name=record.spec.append_row_file_name,
         summary_json=summary_json,
     )
-
-
-def _page_requests(page: list[MiniBatchReport]) -> Iterator[storage_pb2.CommitOutputRequest]:
-    """One page as requests of a bounded size: all places in one, rows and failed lines in as many as they need."""
-    places = segment_pb2.Places()
-    names: dict[str, int] = {}
-    for row in (row for each in page for row in each.good):
-        places.segment.append(names.setdefault(row.segment, len(names)))
-        places.offset.append(row.offset)
-        places.length.append(row.length)
-        places.mini_batch.append(row.idx)
-        places.attempt_id.append(row.attempt)
-    places.segments.extend(names)
-    yield storage_pb2.CommitOutputRequest(places=places)
-    for rows in _in_pieces((each.processed() for each in page), lambda row: row.ByteSize()):
-        yield storage_pb2.CommitOutputRequest(processed=rows)
-    failed = ((each.idx, line) for each in page for line in each.failed_lines())
-    for lines in _in_pieces(failed, lambda each: len(each[1])):
-        yield storage_pb2.CommitOutputRequest(
-            failed_mini_batch=[index for index, _ in lines], failed_lines=[line for _, line in lines]
-        )
-
-
-def _in_pieces(things: Iterable[_Thing], size_of: Callable[[_Thing], int]) -> Iterator[list[_Thing]]:
-    """As many in a list as fit into a piece of a message, at least one."""
-    piece: list[_Thing] = []
-    size = 0
-    for thing in things:
-        own = size_of(thing)
-        if piece and size + own > PIECE:
-            yield piece
-            piece, size = [], 0
-        piece.append(thing)
-        size += own
-    if piece:
-        yield piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchmesh.data.slices import decode_slice, part_of
 from batchmesh.failed_items import failed_line
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from .jobs import JobRecord
     from .model import Counts, Failure, State
     from .tables import ReportRow
+
+
+_SUCCEEDED = storage_pb2.ProcessedMiniBatches.STATUS_SUCCEEDED
+_FAILED = storage_pb2.ProcessedMiniBatches.STATUS_FAILED
+_NOT_REACHED = storage_pb2.ProcessedMiniBatches.STATUS_NOT_REACHED
+
+
+class ProcessedRow(NamedTuple):
+    """A row of processed_mini-batches.csv. It ran last on `node`, "" if it never ran; `error` is one line."""
+
+    mini_batch: int
+    tries: int
+    node: str
+    process: int
+    started_us: int
+    items: int
+    succeeded: int
+    failed: int
+    elapsed_us: int
+    run_us: int
+    status: storage_pb2.ProcessedMiniBatches.Status.ValueType
+    error: str
 
 
 class MiniBatchReport:
@@ -38,23 +60,23 @@ class MiniBatchReport:
         """Those of its rows whose frames count: of a mini-batch that was not searched to its end none does."""
         return [row for row in self._rows if row.length and row.failure is None] if self._is_settled else []
 
-    def processed(self) -> storage_pb2.ProcessedMiniBatch:
+    def processed(self) -> ProcessedRow:
         """Its row of processed_mini-batches.csv."""
         row = self._rows[0] if len(self._rows) == 1 else _joined(self._rows, self._run_max_try)
         failure = self._unreadable or row.failure
         reached = self._is_settled or self._unreadable is not None
-        return storage_pb2.ProcessedMiniBatch(
+        return ProcessedRow(
             mini_batch=self.idx,
             tries=row.tries,
             node=row.node,
             process=row.process,
             started_us=row.started_us,
-            total_items=row.items,
-            succeeded_items=row.succeeded if reached else 0,
-            failed_items=row.items if self._unreadable is not None else row.failed if reached else 0,
+            items=row.items,
+            succeeded=row.succeeded if reached else 0,
+            failed=row.items if self._unreadable is not None else row.failed if reached else 0,
             elapsed_us=row.elapsed_us,
             run_us=row.run_us,
-            status="NotReached" if not reached else "Succeeded" if failure is None else "Failed",
+            status=_NOT_REACHED if not reached else _SUCCEEDED if failure is None else _FAILED,
             error=_one_line(failure) if failure is not None else "",
         )
 

@@ -368,6 +368,40 @@ class ReportRow(NamedTuple):
     final: int
 
 
+class PlainRow(NamedTuple):
+    """The outcome of a whole mini-batch that succeeded, in the order of a ProcessedRow and then of a place."""
+
+    mini_batch: int
+    tries: int
+    node: str
+    process: int
+    started_us: int
+    items: int
+    succeeded: int
+    failed: int
+    elapsed_us: int
+    run_us: int
+    segment: str
+    offset: int
+    length: int
+    attempt: int
+
+
+def plain_rows(db: Database, number: int, after: int, count: int) -> list[PlainRow]:
+    """The next outcomes behind mini-batch `after` in input order, `count` at most, up to the first of a mini-batch that
+    failed or was split."""
+    found = db.execute(_PLAIN, (number, after, count)).fetchall()
+    end = next((at for at, row in enumerate(found) if row[-1]), len(found))
+    return [PlainRow._make(row[:-1]) for row in found[:end]]
+
+
+_PLAIN = (
+    "SELECT idx, tries, node, process, started_us, items, succeeded, failed, elapsed_us, run_us, segment, offset, "
+    "length, attempt, level > 0 OR failure IS NOT NULL FROM outcomes WHERE job = ? AND idx > ? "
+    "ORDER BY idx, first LIMIT ?"
+)
+
+
 def report_rows(db: Database, number: int, after: int, count: int) -> list[list[ReportRow]]:
     """The next mini-batches behind index `after`, in input order, that ran or could not: the rows of each together.
 

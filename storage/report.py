@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchmesh.data.job_report import SUMMARY
 
 from .disk import sync_file, sync_folder
-from .spool import PROCESSED_COLUMNS
+from .processed import header_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def write_report(folder: Path, summary: dict[str, Any], processed: Path | None) 
     if processed is not None:
         shutil.copyfile(processed, folder / PROCESSED)
     else:
-        (folder / PROCESSED).write_text(",".join(PROCESSED_COLUMNS) + "\n", encoding="utf-8")
+        (folder / PROCESSED).write_text(header_line(), encoding="utf-8")
     for path in folder.iterdir():
         sync_file(path)
     sync_folder(folder)

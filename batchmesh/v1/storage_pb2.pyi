@@ -527,8 +527,8 @@ class CommitOutputRequest(_message.Message):
         """In output order. Requests go on where the one before ended."""
 
     @_builtins.property
-    def processed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessedMiniBatch]:
-        """One row each of processed_mini-batches.csv, in the order of the mini-batches."""
+    def processed(self) -> Global___ProcessedMiniBatches:
+        """Rows of processed_mini-batches.csv, in the order of the mini-batches."""
 
     @_builtins.property
     def failed_mini_batch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -547,13 +547,13 @@ class CommitOutputRequest(_message.Message):
         *,
         header: Global___CommitHeader | None = ...,
         places: _segment_pb2.Places | None = ...,
-        processed: _abc.Iterable[Global___ProcessedMiniBatch] | None = ...,
+        processed: Global___ProcessedMiniBatches | None = ...,
         failed_mini_batch: _abc.Iterable[_builtins.int] | None = ...,
         failed_lines: _abc.Iterable[_builtins.bytes] | None = ...,
         files_without_rows: _abc.Iterable[_builtins.str] | None = ...,
         complete: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "places", b"places"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "places", b"places", "processed", b"processed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "failed_lines", b"failed_lines", "failed_mini_batch", b"failed_mini_batch", "files_without_rows", b"files_without_rows", "header", b"header", "places", b"places", "processed", b"processed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -605,11 +605,31 @@ class CommitHeader(_message.Message):
 Global___CommitHeader: _TypeAlias = CommitHeader  # noqa: Y015
 
 @_typing.final
-class ProcessedMiniBatch(_message.Message):
+class ProcessedMiniBatches(_message.Message):
+    """What became of mini-batches, one position of each column for each of them."""
+
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Status:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ProcessedMiniBatches._Status.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATUS_UNSPECIFIED: ProcessedMiniBatches._Status.ValueType  # 0
+        STATUS_SUCCEEDED: ProcessedMiniBatches._Status.ValueType  # 1
+        STATUS_FAILED: ProcessedMiniBatches._Status.ValueType  # 2
+        STATUS_NOT_REACHED: ProcessedMiniBatches._Status.ValueType  # 3
+
+    class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
+    STATUS_UNSPECIFIED: ProcessedMiniBatches.Status.ValueType  # 0
+    STATUS_SUCCEEDED: ProcessedMiniBatches.Status.ValueType  # 1
+    STATUS_FAILED: ProcessedMiniBatches.Status.ValueType  # 2
+    STATUS_NOT_REACHED: ProcessedMiniBatches.Status.ValueType  # 3
 
     MINI_BATCH_FIELD_NUMBER: _builtins.int
     TRIES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
     STARTED_US_FIELD_NUMBER: _builtins.int
@@ -620,43 +640,60 @@ class ProcessedMiniBatch(_message.Message):
     RUN_US_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
-    mini_batch: _builtins.int
-    tries: _builtins.int
-    node: _builtins.str
-    process: _builtins.int
-    started_us: _builtins.int
-    total_items: _builtins.int
-    succeeded_items: _builtins.int
-    failed_items: _builtins.int
-    elapsed_us: _builtins.int
-    run_us: _builtins.int
-    status: _builtins.str
-    """"Succeeded", "Failed" or "NotReached"."""
-    error: _builtins.str
-    """One line; empty when nothing failed."""
+    @_builtins.property
+    def mini_batch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def tries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of nodes, and which of these it ran on last; the empty name for one that never ran."""
+
+    @_builtins.property
+    def node(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def process(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def started_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def total_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def succeeded_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def failed_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def elapsed_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def run_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def status(self) -> _containers.RepeatedScalarFieldContainer[Global___ProcessedMiniBatches.Status.ValueType]: ...
+    @_builtins.property
+    def error(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One line each, empty for what did not fail; none at all when nothing did."""
+
     def __init__(
         self,
         *,
-        mini_batch: _builtins.int = ...,
-        tries: _builtins.int = ...,
-        node: _builtins.str = ...,
-        process: _builtins.int = ...,
-        started_us: _builtins.int = ...,
-        total_items: _builtins.int = ...,
-        succeeded_items: _builtins.int = ...,
-        failed_items: _builtins.int = ...,
-        elapsed_us: _builtins.int = ...,
-        run_us: _builtins.int = ...,
-        status: _builtins.str = ...,
-        error: _builtins.str = ...,
+        mini_batch: _abc.Iterable[_builtins.int] | None = ...,
+        tries: _abc.Iterable[_builtins.int] | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        node: _abc.Iterable[_builtins.int] | None = ...,
+        process: _abc.Iterable[_builtins.int] | None = ...,
+        started_us: _abc.Iterable[_builtins.int] | None = ...,
+        total_items: _abc.Iterable[_builtins.int] | None = ...,
+        succeeded_items: _abc.Iterable[_builtins.int] | None = ...,
+        failed_items: _abc.Iterable[_builtins.int] | None = ...,
+        elapsed_us: _abc.Iterable[_builtins.int] | None = ...,
+        run_us: _abc.Iterable[_builtins.int] | None = ...,
+        status: _abc.Iterable[Global___ProcessedMiniBatches.Status.ValueType] | None = ...,
+        error: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed_us", b"elapsed_us", "error", b"error", "failed_items", b"failed_items", "mini_batch", b"mini_batch", "node", b"node", "process", b"process", "run_us", b"run_us", "started_us", b"started_us", "status", b"status", "succeeded_items", b"succeeded_items", "total_items", b"total_items", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed_us", b"elapsed_us", "error", b"error", "failed_items", b"failed_items", "mini_batch", b"mini_batch", "node", b"node", "nodes", b"nodes", "process", b"process", "run_us", b"run_us", "started_us", b"started_us", "status", b"status", "succeeded_items", b"succeeded_items", "total_items", b"total_items", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ProcessedMiniBatch: _TypeAlias = ProcessedMiniBatch  # noqa: Y015
+Global___ProcessedMiniBatches: _TypeAlias = ProcessedMiniBatches  # noqa: Y015
 
 @_typing.final
 class CommitOutputResponse(_message.Message):

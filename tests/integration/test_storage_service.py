@@ -93,13 +93,14 @@ def test_failed_lines_of_frames_and_of_mini_batches_are_merged_in_order(storage:
     storage.block(frames.blocks)
     del frames.places.segment[1], frames.places.offset[1], frames.places.length[1]
     del frames.places.mini_batch[1], frames.places.attempt_id[1]
-    done = pb.ProcessedMiniBatch(
-        mini_batch=0, tries=2, node="n1", process=3, started_us=1_500_000, total_items=2, succeeded_items=1,
-        failed_items=1, elapsed_us=2_000_000, run_us=1_000_000, status="Succeeded", error="short, return",
+    done = pb.ProcessedMiniBatches(
+        mini_batch=[0], tries=[2], nodes=["n1"], node=[0], process=[3], started_us=[1_500_000], total_items=[2],
+        succeeded_items=[1], failed_items=[1], elapsed_us=[2_000_000], run_us=[1_000_000],
+        status=[pb.ProcessedMiniBatches.STATUS_SUCCEEDED], error=["short, return"],
     )  # fmt: skip
     more = [
         pb.CommitOutputRequest(failed_mini_batch=[3], failed_lines=[b'"3"']),
-        pb.CommitOutputRequest(failed_mini_batch=[1], failed_lines=[b'"1a"\n"1b"\n'], processed=[done]),
+        pb.CommitOutputRequest(failed_mini_batch=[1], failed_lines=[b'"1a"\n"1b"\n'], processed=done),
     ]
     storage.commit(output, frames.places, more=more)
     assert (output / "job_report" / "failed_items.jsonl").read_text() == '"0"\n"1a"\n"1b"\n"2"\n"3"\n'

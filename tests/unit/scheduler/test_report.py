@@ -11,7 +11,7 @@ from batchmesh.data.slices import encode_slice
 from batchmesh.scheduler import tables
 from batchmesh.scheduler.report import MiniBatchReport
 from batchmesh.scheduler.store import Store
-from batchmesh.v1 import job_pb2
+from batchmesh.v1 import job_pb2, storage_pb2
 from tests.unit.scheduler.database import ITEMS, add_job, add_plan, part, whole, write
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 FILES = encode_slice({"kind": "files", "files": [f"/in/{letter}" for letter in "abcdefgh"]})
 TABLE = encode_slice({"kind": "csv", "file": "/in/t.csv", "row": 11, "rows": ITEMS})
 RAISED = job_pb2.Failure(kind=job_pb2.Failure.KIND_RUN_RAISED, message="no\nway").SerializeToString()
+FAILED, NOT_REACHED = (
+    storage_pb2.ProcessedMiniBatches.STATUS_FAILED,
+    storage_pb2.ProcessedMiniBatches.STATUS_NOT_REACHED,
+)
 TRIES = 3
 
 
@@ -68,7 +72,7 @@ def test_a_mini_batch_that_failed_whole_names_each_of_its_files(store: Store) ->
     ]
     assert report.good == []
     row = report.processed()
-    assert (row.status, row.error, row.tries, row.total_items, row.failed_items) == ("Failed", "no way", TRIES, 8, 8)
+    assert (row.status, row.error, row.tries, row.items, row.failed) == (FAILED, "no way", TRIES, 8, 8)
 
 
 def test_a_bad_item_is_named_alone_and_the_good_ones_stand_in_one_row(store: Store) -> None:
@@ -76,8 +80,8 @@ def test_a_bad_item_is_named_alone_and_the_good_ones_stand_in_one_row(store: Sto
     assert [(line["item"], line["count"], line["tries"]) for line in lines(report)] == [("/in/f", 1, TRIES + 4)]
     assert [row.first for row in report.good] == [0, 4, 6]
     row = report.processed()
-    assert (row.status, row.tries, row.total_items, row.succeeded_items, row.failed_items) == (
-        *("Failed", TRIES + 7),
+    assert (row.status, row.tries, row.items, row.succeeded, row.failed) == (
+        *(FAILED, TRIES + 7),
         *(8, 7, 1),
     )
     assert row.elapsed_us == 4 * 3
@@ -106,7 +110,7 @@ def test_a_search_that_was_not_ended_counts_as_not_reached_and_its_frames_do_not
     report = reported(store, FILES, *rows)
     assert (report.good, lines(report)) == ([], [])
     row = report.processed()
-    assert (row.status, row.succeeded_items, row.failed_items, row.total_items) == ("NotReached", 0, 0, 8)
+    assert (row.status, row.succeeded, row.failed, row.items) == (NOT_REACHED, 0, 0, 8)
 
 
 def test_a_file_that_could_not_be_read_is_named_without_a_try(store: Store) -> None:
@@ -119,4 +123,4 @@ def test_a_file_that_could_not_be_read_is_named_without_a_try(store: Store) -> N
     report = MiniBatchReport(rows, TRIES)
     (line,) = lines(report)
     assert (line["item"], line["tries"], line["kind"]) == ("/in/t.csv", 0, "UNREADABLE_FILE")
-    assert (report.processed().status, report.processed().failed_items, report.good) == ("Failed", 1, [])
+    assert (report.processed().status, report.processed().failed, report.good) == (FAILED, 1, [])
