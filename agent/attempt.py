@@ -6,14 +6,16 @@ is imported when a mini-batch needs it.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from os.path import exists
 from time import monotonic_ns, sleep, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchmesh.data.slices import UnreadableSlice, shown
+from batchmesh.data.reading import read_slice
+from batchmesh.data.slices import UnreadableSlice, decode_slice, shown
+from batchmesh.rows.results import result_length
+from batchmesh.segment import encode_frame
 
 from . import asking, frames
 from .entry import Context, EntryScript, failure_of, log_beside
@@ -79,11 +81,9 @@ class Attempt:
 
     def _read(self) -> tuple[SliceFields, asking.Local, Any, list[RowFailure]]:
         """The slice as it came, the same on this node, its items, and its rows that cannot be read."""
-        from batchmesh.data.reading import read_slice
-
         here = None
         try:
-            fields = json.loads(self._mini_batch.payload)
+            fields = decode_slice(self._mini_batch.payload)
             here = asking.local(fields)
             batch = read_slice(here.fields)
         except asking.NotNow as error:
@@ -118,16 +118,12 @@ class Attempt:
             self.run_ns = self.returned_ns - started_ns
 
     def _length(self, result: Any) -> int:
-        from batchmesh.rows.results import result_length
-
         try:
             return result_length(result)
         except TypeError as error:
             raise Failed(frames.Failure(frames.Kind.BAD_RETURN, str(error))) from None
 
     def _render(self, renderer: Renderer, result: Any, failed_lines: bytes, max_result_bytes: int) -> bytes:
-        from batchmesh.segment import encode_frame
-
         try:
             rendered = renderer.render(result)
         except BaseException as error:  # noqa: BLE001  SystemExit of a user's code is a failure too

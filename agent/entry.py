@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 import traceback
-from os import getpid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import frames, working_folder
@@ -50,11 +49,16 @@ class ScriptFailed(Exception):
 class OneProcess:
     """Around the user's code: a copy of the worker that the code forked and that comes back out of it ends here.
 
-    It ends as Python would have ended it; else two processes would answer for one worker.
+    It ends as Python would have ended it; else two processes would answer for one worker. The interpreter says when it
+    is a copy: to ask the kernel for its number behind each run() would cost a tenth of a short one.
     """
 
     def __init__(self) -> None:
-        self._pid = getpid()
+        self._is_copy = False
+        os.register_at_fork(after_in_child=self._copied)
+
+    def _copied(self) -> None:
+        self._is_copy = True
 
     def __enter__(self) -> None:
         pass
@@ -62,7 +66,7 @@ class OneProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if getpid() == self._pid:
+        if not self._is_copy:
             return
         status = 0 if error is None else 1
         with contextlib.suppress(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -23,6 +24,9 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.so_reuseport", 0),
 ]
+
+#: Objects made since the last look for cycles that lead to the next one.
+_YOUNG = 20_000
 
 
 class _ErrorsToStatuses(aio.ServerInterceptor):
@@ -87,6 +91,7 @@ def new_server(
 
     Call `.set("", SERVING)` on the returned health servicer once the service can work; until then it says NOT_SERVING.
     """
+    _collect_seldom()
     server = aio.server(options=SERVER_OPTIONS, interceptors=[_ErrorsToStatuses()])
     register(server)
     servicer = health.aio.HealthServicer()
@@ -94,6 +99,13 @@ def new_server(
     names = [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
     return server, servicer
+
+
+def _collect_seldom() -> None:
+    """A service keeps some ten thousand small things that are no garbage and in no cycle: looking through them again and
+    again took 5 % of its time."""
+    gc.freeze()
+    gc.set_threshold(_YOUNG, 20, 20)
 
 
 async def set_serving(servicer: health.aio.HealthServicer, service_names: Sequence[str], serving: bool) -> None:

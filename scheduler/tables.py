@@ -232,6 +232,10 @@ def add_plan(
 
 def next_planned(db: Database, number: int, after: int, count: int) -> list[PlannedRow]:
     """The next mini-batches from index `after` on that are not settled."""
+    begun = db.execute("SELECT 1 FROM outcomes WHERE job = ? AND idx >= ? LIMIT 1", (number, after)).fetchone()
+    if begun is None:  # nearly always: the plan is read in order, and nothing behind `after` has run
+        fresh = f"{_PLANNED} AND m.idx >= ? AND m.failure IS NULL ORDER BY m.idx LIMIT ?"
+        return [PlannedRow(*row) for row in db.execute(fresh, (number, after, count))]
     sql = f"{_PLANNED} AND m.idx >= ? {_UNSETTLED} ORDER BY m.idx LIMIT ?"
     return _with_rows(db, number, db.execute(sql, (number, after, count)).fetchall())
 

@@ -6,21 +6,32 @@ Runs in the user's environment: a table's libraries are imported only when a sli
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from batchmesh.data.slices import Batch, SliceFields, UnreadableSlice, shown
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _MODULES = {"files": "files", "csv": "csv", "parquet": "parquet", "jsonl": "jsonl"}
+#: Their `read`, once imported.
+_readers: dict[str, Callable[[SliceFields], Batch]] = {}
 
 
 def read_slice(fields: SliceFields) -> Batch:
     """Errors: UnreadableSlice, one sentence, if nothing of it can be read; ImportError without pandas or pyarrow."""
-    name = _MODULES.get(fields["kind"])
-    if name is None:
-        raise UnreadableSlice(f"a slice of kind {fields['kind']!r} cannot be read by this version")
-    batch: Batch = importlib.import_module("batchmesh.data." + name).read(fields)
-    if name != "files":
+    kind = fields["kind"]
+    batch = (_readers.get(kind) or _reader(kind))(fields)
+    if kind != "files":
         return _table(fields, batch)
     return Batch(batch.items, lone=shown(batch.items[0])) if len(batch.items) == 1 else batch
+
+
+def _reader(kind: str) -> Callable[[SliceFields], Batch]:
+    if kind not in _MODULES:
+        raise UnreadableSlice(f"a slice of kind {kind!r} cannot be read by this version")
+    reader = _readers[kind] = importlib.import_module("batchmesh.data." + _MODULES[kind]).read
+    return reader
 
 
 def _table(fields: SliceFields, whole: Batch) -> Batch:

@@ -5,6 +5,7 @@ It runs in the user's environment: standard library only, CPython 3.9 and later.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -52,7 +53,12 @@ def is_array(result: Any) -> bool:
 
 
 def _is_a(value: Any, package: str, name: str) -> bool:
-    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == package for kind in type(value).__mro__)
+    return _derives(type(value), package, name)
+
+
+@lru_cache(64)
+def _derives(kind: type, package: str, name: str) -> bool:
+    return any(each.__name__ == name and each.__module__.partition(".")[0] == package for each in kind.__mro__)
 
 
 def _name_of(result: Any) -> str:
