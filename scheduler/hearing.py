@@ -15,7 +15,6 @@ import structlog
 
 from batchmesh.v1 import agent_pb2
 
-from . import tables
 from .events import (
     AttemptEnd,
     AttemptsEnded,
@@ -118,9 +117,9 @@ class Hearing:
         if stream.is_cut:  # while there was no room; it is told again on another stream
             self._room.release()
             return
-        rows, ends = read_outcomes(job.record, node_id, response.outcomes)
-        event = AttemptsEnded(job.record.row.job_id, ends)
-        done = self._store.write(tables.add_outcomes(rows) if rows else [])
+        told = read_outcomes(job.record, node_id, response.outcomes)
+        event = AttemptsEnded(job.record.row.job_id, told.ends)
+        done = self._store.write(told.statements())
         done.add_done_callback(
             lambda future: self._loop.call_soon_threadsafe(self._durable, future, event, stream, number)
         )

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .events import AttemptEnd
 from .isolation import splits
 from .jobs import failure_of, failure_proto
 from .model import FailureKind
-from .tables import OutcomeRow
+from .tables import OutcomeRow, add_outcomes, add_successes
 
 if TYPE_CHECKING:
     from batchmesh.v1 import agent_pb2
 
     from .jobs import JobRecord
     from .model import Failure, JobState, MiniBatch
+    from .store import Statement
+    from .tables import Success
 
 _row = OutcomeRow._make
+_end = AttemptEnd._make
 
 
-def read_outcomes(
-    record: JobRecord, node_id: str, outcomes: agent_pb2.Outcomes
-) -> tuple[list[OutcomeRow], list[AttemptEnd]]:
-    """What a node tells: rows for the database and ends for the Machine, of those attempts that are still out there."""
+class Told(NamedTuple):
+    """What a node tells, of those attempts that are still out there: rows for the database, ends for the Machine."""
+
+    successes: list[Success]
+    others: list[OutcomeRow]
+    ends: list[AttemptEnd]
+
+    def statements(self) -> list[Statement]:
+        """What makes them durable."""
+        return [*add_successes(self.successes), *(add_outcomes(self.others) if self.others else ())]
+
+
+def read_outcomes(record: JobRecord, node_id: str, outcomes: agent_pb2.Outcomes) -> Told:
+    """One message of a node."""
     state = record.state
+    told = Told([], [], [])
     if state is None:
-        return [], []
+        return told
     failures = {each.attempt_id: each.failure for each in outcomes.failures}
     number, segment, running = record.row.number, outcomes.segment, state.running
-    rows: list[OutcomeRow] = []
-    ends: list[AttemptEnd] = []
+    successes, others, ends = told
     columns = zip(
         outcomes.attempt_id,
         outcomes.offset,
@@ -47,19 +60,23 @@ def read_outcomes(
         out = running.get(attempt)
         if out is None or out.node_id != node_id:
             continue
-        times = (process, started, run, elapsed)
+        each = out.mini_batch
         if attempt not in failures:
-            ends.append(AttemptEnd(attempt, succeeded, failed, count, None, elapsed / 1e6))
-            each = out.mini_batch
-            which = _which(state, each) if each.level else (each.index, 0, each.items, 0, 0, each.tries + 1)
-            place = (segment, offset, length, count, succeeded, failed, node_id)
-            rows.append(_row((number, *which, attempt, *place, *times, None, True)))
+            ends.append(_end((attempt, succeeded, failed, count, None, elapsed / 1e6)))
+            place = (segment, offset, length, count, succeeded, failed)
+            if each.level:
+                ran = (node_id, process, started, run, elapsed)
+                others.append(_row((number, *_which(state, each), attempt, *place, *ran, None, True)))
+            else:
+                which = (number, each.index, each.items, each.tries + 1, attempt)
+                successes.append((*which, *place, node_id, process, started, run, elapsed))
             continue
         failure = failure_of(failures[attempt])
         ends.append(AttemptEnd(attempt, failure=failure, elapsed=elapsed / 1e6))
         if failure.kind is not FailureKind.NOT_STARTED:
-            rows.append(failed_outcome(number, state, attempt, node_id, failure, times))
-    return rows, ends
+            times = (process, started, run, elapsed)
+            others.append(failed_outcome(number, state, attempt, node_id, failure, times))
+    return told
 
 
 def failed_outcome(

@@ -30,7 +30,8 @@ def read_slice(fields: SliceFields) -> Batch:
 def _reader(kind: str) -> Callable[[SliceFields], Batch]:
     if kind not in _MODULES:
         raise UnreadableSlice(f"a slice of kind {kind!r} cannot be read by this version")
-    reader = _readers[kind] = importlib.import_module("batchmesh.data." + _MODULES[kind]).read
+    reader: Callable[[SliceFields], Batch] = importlib.import_module("batchmesh.data." + _MODULES[kind]).read
+    _readers[kind] = reader
     return reader
 
 

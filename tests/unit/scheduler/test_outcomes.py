@@ -41,26 +41,25 @@ def told(*attempts: int, failed: int = 0, kind: job_pb2.Failure.Kind.ValueType =
 
 
 def test_an_outcome_names_its_place_and_how_long_it_took() -> None:
-    (row,), (end,) = read_outcomes(record(MiniBatch(5, 10, tries=1)), "node", told(1))
-    assert (row.job, row.idx, row.first, row.items, row.level, row.runs, row.tries) == (4, 5, 0, 10, 0, 0, 2)
-    assert (row.segment, row.offset, row.length, row.node, row.failure, row.final) == ("s", 7, 7, "node", None, True)
+    (row,), others, (end,) = read_outcomes(record(MiniBatch(5, 10, tries=1)), "node", told(1))
+    assert row == (4, 5, 10, 2, 1, "s", 7, 7, 7, 7, 7, "node", 7, 1_500_000, 1_500_000, 1_500_000)
+    assert others == []
     assert (end.attempt_id, end.succeeded_items, end.failure, end.elapsed) == (1, 7, None, 1.5)
 
 
 def test_what_is_not_out_any_more_is_nobodys() -> None:
-    assert read_outcomes(record(MiniBatch(5, 10)), "node", told(2)) == ([], [])
+    assert read_outcomes(record(MiniBatch(5, 10)), "node", told(2)) == ([], [], [])
 
 
 def test_an_attempt_that_did_not_start_leaves_no_trace() -> None:
-    rows, (end,) = read_outcomes(
-        record(MiniBatch(5, 10)), "node", told(1, failed=1, kind=job_pb2.Failure.KIND_NOT_STARTED)
-    )
-    assert rows == []
+    told_of = told(1, failed=1, kind=job_pb2.Failure.KIND_NOT_STARTED)
+    good, others, (end,) = read_outcomes(record(MiniBatch(5, 10)), "node", told_of)
+    assert (good, others) == ([], [])
     assert end.failure is not None
 
 
 def is_final(mini_batch: MiniBatch, limits: Limits, kind: job_pb2.Failure.Kind.ValueType = RAISED) -> bool:
-    (row,), _ = read_outcomes(record(mini_batch, limits=limits), "node", told(1, failed=1, kind=kind))
+    _, (row,), _ = read_outcomes(record(mini_batch, limits=limits), "node", told(1, failed=1, kind=kind))
     assert (row.failed, row.length, row.segment) == (mini_batch.items, 0, "")
     return row.final
 
@@ -79,7 +78,7 @@ def test_the_last_try_is_final_also_while_another_attempt_is_at_it_whose_success
     job = record(twice, twice)
     assert job.state is not None
     job.state.twins = {1: 2, 2: 1}
-    (row,), _ = read_outcomes(job, "node", told(1, failed=1))
+    _, (row,), _ = read_outcomes(job, "node", told(1, failed=1))
     assert row.final
 
 
@@ -88,7 +87,7 @@ def test_a_part_says_which_it_is_and_is_never_final_by_itself() -> None:
     job = record(part)
     assert job.state is not None
     job.state.isolations[5] = Isolation(5, 8, level=4, runs=7, open=[part])
-    (row,), _ = read_outcomes(job, "node", told(1, failed=1))
+    _, (row,), _ = read_outcomes(job, "node", told(1, failed=1))
     assert (row.idx, row.first, row.items, row.level, row.runs, row.tries) == (5, 6, 1, 4, 7, 2)
     assert not row.final
 

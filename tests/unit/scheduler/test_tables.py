@@ -112,6 +112,33 @@ def test_what_comes_late_of_a_part_does_not_stand_beside_its_halves(store: Store
     assert left(store, row)[0].rows == before
 
 
+def success(outcome: tables.OutcomeRow) -> tables.Success:
+    """The same outcome as the bare tuple of a whole mini-batch."""
+    items, run = (outcome.idx, outcome.items, outcome.tries, outcome.attempt), (outcome.process, outcome.started_us)
+    place = (outcome.segment, outcome.offset, outcome.length, outcome.rows, outcome.succeeded, outcome.failed)
+    return (outcome.job, *items, *place, outcome.node, *run, outcome.run_us, outcome.elapsed_us)
+
+
+@pytest.mark.parametrize("known", ["nothing", "a failure", "a success", "parts", "a part that failed"])
+def test_a_success_is_written_the_same_as_a_bare_tuple(store: Store, row: JobRow, known: str) -> None:
+    before = {
+        "nothing": [],
+        "a failure": [whole(row, 0, FAILED, final=False, tries=2)],
+        "a success": [whole(row, 0)],
+        "parts": [whole(row, 0, FAILED, final=False, tries=TRIES), part(row, 0, 4, 4, 1, 2)],
+        "a part that failed": [part(row, 0, 0, 4, 1, 2, FAILED), part(row, 0, 4, 4, 1, 2, FAILED)],
+    }[known]
+    came = whole(row, 0)._replace(attempt=9, offset=50, length=60, rows=5, succeeded=7, failed=1, process=3, run_us=11)
+    found = []
+    for statements in (tables.add_outcomes([came]), tables.add_successes([success(came)])):
+        store.write([*tables.reopen(row.number, [0]), *tables.add_outcomes(before), *statements]).result()
+        found.append(
+            store.read(lambda db: db.execute("SELECT * FROM outcomes ORDER BY idx, first").fetchall()).result()
+        )
+    assert found[0] == found[1]
+    assert found[0]
+
+
 def test_counts_come_from_final_outcomes_alone(store: Store, row: JobRow) -> None:
     write(store, part(row, 0, 0, ITEMS, 0, 0, short=2), whole(row, 1, FAILED, final=False), whole(row, 2, FAILED))
     counts = counted(store)
