@@ -6,13 +6,13 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from batchmesh.calls import KEEPALIVE, LIMITS
 from batchmesh.errors import BatchmeshError, Refused, ServiceFailed
+from batchmesh.log import get_logger
 from batchmesh.status import to_status
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ async def _abort(context: aio.ServicerContext[Any, Any], error: Exception) -> No
     if isinstance(error, aio.AbortError):
         raise error
     if not isinstance(error, BatchmeshError):
-        structlog.get_logger().exception("call_failed", exc_info=error)
+        get_logger().exception("call_failed", exc_info=error)
         error = ServiceFailed(f"The service failed on this call with {type(error).__name__}: {error}")
     elif not isinstance(error, Refused):
-        structlog.get_logger().warning("call_failed", error=str(error), kind=type(error).__name__)
+        get_logger().warning("call_failed", error=str(error), kind=type(error).__name__)
     status = to_status(error)
     context.set_trailing_metadata(tuple(status.trailing_metadata or ()))
     await context.abort(status.code, status.details)
@@ -102,8 +102,7 @@ def new_server(
 
 
 def _collect_seldom() -> None:
-    """A service keeps some ten thousand small things that are no garbage and in no cycle: looking through them again and
-    again took 5 % of its time."""
+    """A service keeps ten thousands of small things that are in no cycle: to look through them took 5 % of its time."""
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 20)
 

@@ -53,12 +53,13 @@ def is_array(result: Any) -> bool:
 
 
 def _is_a(value: Any, package: str, name: str) -> bool:
-    return _derives(type(value), package, name)
+    return (package, name) in _names_of(type(value))
 
 
 @lru_cache(64)
-def _derives(kind: type, package: str, name: str) -> bool:
-    return any(each.__name__ == name and each.__module__.partition(".")[0] == package for each in kind.__mro__)
+def _names_of(kind: Any) -> frozenset[tuple[str, str]]:
+    """Package and name of the class and of those that it is derived from."""
+    return frozenset((each.__module__.partition(".")[0], each.__name__) for each in kind.__mro__)
 
 
 def _name_of(result: Any) -> str:
