@@ -53,7 +53,7 @@ def is_array(result: Any) -> bool:
 
 
 def _is_a(value: Any, package: str, name: str) -> bool:
-    return (package, name) in _names_of(type(value))
+    return (package, name) in _names_of(type(value))  # type: ignore[arg-type]  # every class can be hashed
 
 
 @lru_cache(64)
