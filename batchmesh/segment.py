@@ -17,9 +17,12 @@ Buffer = Union[bytes, bytearray, memoryview]  # noqa: UP007 evaluated by CPython
 MAGIC = b"bmf\x01"  # three letters and the version
 _START = struct.Struct("<4sI")  # magic, crc32 of all that follows
 _REST = struct.Struct("<QQQIIQ4x")  # attempt, mini-batch, rows, lengths of schema, failed lines and body
-_WHOLE = struct.Struct("<4sIQQQIIQ4x")
+#: Magic, crc32 of all that follows, attempt, mini-batch, rows, lengths of schema, failed lines and body.
+HEADER = struct.Struct("<4sIQQQIIQ4x")
 #: Bytes of the header.
-HEADER_SIZE = _WHOLE.size
+HEADER_SIZE = HEADER.size
+#: Where that begins of which the header has the crc32.
+CHECKED_FROM = _START.size
 
 
 class FrameDamaged(ValueError):
@@ -64,22 +67,12 @@ def read_frame_header(data: Buffer, offset: int = 0) -> FrameHeader:
     """The header at `offset` of `data`; raises FrameDamaged when there is none. The checksum is not looked at."""
     if len(data) - offset < HEADER_SIZE:
         raise FrameDamaged("The frame ends within its header.")
-    magic, crc, attempt_id, mini_batch, rows, schema, failed, body = _WHOLE.unpack_from(data, offset)
+    magic, crc, attempt_id, mini_batch, rows, schema, failed, body = HEADER.unpack_from(data, offset)
     if magic != MAGIC:
         raise FrameDamaged("There is no frame here.")
     return FrameHeader(attempt_id, mini_batch, rows, schema, failed, body, crc)
 
 
-def check_frame(frame: Buffer) -> FrameHeader:
-    """The header of `frame`, which is exactly one whole frame; raises FrameDamaged when length or checksum is off."""
-    header = read_frame_header(frame)
-    if header.frame_length != len(frame):
-        raise FrameDamaged("The frame has another length than its header says.")
-    if crc32(memoryview(frame)[_START.size :]) != header.crc:
-        raise FrameDamaged("The checksum of the frame does not fit its bytes.")
-    return header
-
-
 def start_of_checksum(frame_head: Buffer) -> int:
     """The checksum of a frame of which this is the beginning; go on with zlib.crc32(piece, it), compare with `.crc`."""
-    return crc32(memoryview(frame_head)[_START.size :])
+    return crc32(memoryview(frame_head)[CHECKED_FROM:])

@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from batchmesh import lifetime, log
 from batchmesh.address import AddressRefused, check_free, check_listen, with_port
 from batchmesh.errors import BatchmeshError, Refused
@@ -103,7 +101,7 @@ async def _serve(config: Config) -> int:
     service.address = config.advertise or listens
     await server.start()
     await set_serving(health, [SERVICE_NAME], serving=True)
-    structlog.get_logger().info("serving", address=listens, root=str(config.root))
+    log.get_logger().info("serving", address=listens, root=str(config.root))
     lifetime.announce(config.ready_fd, listens)
     await lifetime.until_asked_to_end()
     await set_serving(health, [SERVICE_NAME], serving=False)

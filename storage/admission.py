@@ -12,7 +12,7 @@ from batchmesh.datastores import reference
 from batchmesh.datastores.blob_account import wrong_with
 from batchmesh.entries import AzureBlobContainer, Dataset, LocalFolder, Model
 from batchmesh.errors import BadEntry, BadName, SpecRefused
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,9 @@
 """Frames, read at their places and checked against what the places say.
 
-places (output order) ──▶ windows of up to 8 MiB ──▶ reads in the order of the disk ──▶ frames in output order
+places (output order) ──▶ windows of up to 1 MiB ──▶ reads in the order of the disk ──▶ runs of bodies in output order
+                    └───▶ longer frames ──▶ pieces, checked while they are moved
+
+One buffer holds what is read; it is checked and written from there while the processor still has it in its cache.
 """
 
 from __future__ import annotations
@@ -8,14 +11,16 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from batchmesh.segment import (
+    CHECKED_FROM,
+    HEADER,
     HEADER_SIZE,
+    MAGIC,
     FrameDamaged,
-    FrameHeader,
-    check_frame,
     read_frame_header,
     start_of_checksum,
 )
@@ -23,24 +28,46 @@ from batchmesh.segment import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy as np
-
-    from batchmesh.segment import Buffer
-
     from .places import Places
+    from .spool import Place
 
-#: Bytes read ahead of what is written; a frame that is longer comes in pieces.
-_WINDOW = 8 * 2**20
-_PIECE = 4 * 2**20
+#: Bytes read ahead of what is written; a frame that is longer comes in pieces of this size.
+_WINDOW = 2**20
 #: Frames that lie this close (bytes) are read together.
 _GAP = 4096
 _OPEN_FILES = 128
+#: Schemas that are remembered to have stood in a frame that was whole.
+_SCHEMAS = 1000
 #: What the disk says of a file that it has lost, or cannot read any more; too many open files are something else.
 _GONE = (errno.ENOENT, errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.EISDIR)
 
 
+class Run(NamedTuple):
+    """Frames that follow one another with one schema, each of them what its place says."""
+
+    schema: bytes
+    rows: int
+    #: They are overwritten once the next run is asked for.
+    bodies: list[memoryview]
+    #: Mini-batch and lines of each that carries failed lines.
+    failed: list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class LongFrame:
+    """A frame that is too long to hold, up to its body."""
+
+    mini_batch: int
+    rows: int
+    schema: bytes
+    failed: list[tuple[int, bytes]]
+    #: Whether all of it was read and found to be what its place says. If not, its schema has stood in one that was.
+    is_checked: bool
+    body: LongBody
+
+
 class LongBody(NamedTuple):
-    """The body of a frame that is too long to hold. It has been checked, and is checked again while it is read."""
+    """The body of a long frame, which is checked whenever it is read."""
 
     fd: int
     offset: int
@@ -48,28 +75,29 @@ class LongBody(NamedTuple):
     #: Checksum of what precedes it, and of all.
     before: int
     crc: int
+    buffer: memoryview
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body, in pieces; raises FrameDamaged behind the last one when they are not what was checked."""
+    def pieces(self) -> Iterator[memoryview]:
+        """The body, each piece until the next one; raises FrameDamaged behind the last one when they do not fit."""
         found = self.before
-        for piece in _pieces(self.fd, self.offset, self.length):
+        for piece in _pieces(self.fd, self.offset, self.length, self.buffer):
             found = crc32(piece, found)
             yield piece
         if found != self.crc:
-            raise FrameDamaged("The frame has changed since it was checked.")
+            raise FrameDamaged("The checksum of the frame does not fit its bytes.")
 
-    def whole(self) -> bytes:
-        """The body, all of it in memory; raises FrameDamaged."""
-        return b"".join(self.pieces())
+    def whole(self) -> bytearray:
+        """The body, all of it in memory, once; raises FrameDamaged."""
+        body, at = bytearray(self.length), 0
+        for piece in self.pieces():
+            body[at : at + len(piece)] = piece
+            at += len(piece)
+        return body
 
-
-class Frame(NamedTuple):
-    """A frame that is what its place says."""
-
-    header: FrameHeader
-    schema: bytes
-    failed_lines: bytes
-    body: Buffer | LongBody
+    def check(self) -> None:
+        """Raises FrameDamaged."""
+        for _ in self.pieces():
+            pass
 
 
 class Damaged(NamedTuple):
@@ -84,52 +112,98 @@ class FrameReader:
     def __init__(self, places: Places, job_id: str, segments: list[str]) -> None:
         self._paths = [places.segment(job_id, name) for name in segments]
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._schemas: set[bytes] = set()
+        self._buffer = bytearray(_WINDOW + HEADER_SIZE)
+        self._view = memoryview(self._buffer)
 
     def close(self) -> None:
         """Closes the segments."""
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def frames(self, chunks: Iterable[np.ndarray[Any, Any]]) -> Iterator[Frame | Damaged]:
-        """A frame, or that it is damaged, for each place, in their order. Several may belong to one mini-batch."""
+    def frames(self, chunks: Iterable[list[Place]]) -> Iterator[Run | LongFrame | Damaged]:
+        """All frames, and what is damaged, in the order of their places. Several may belong to one mini-batch."""
         for chunk in chunks:
-            window: list[tuple[int, int, int, int, int]] = []
+            window: list[Place] = []
             size = 0
-            for place in chunk.tolist():
-                if size + place[2] > _WINDOW:
+            for place in chunk:
+                length = place[2]
+                if size + length > _WINDOW:
                     yield from self._window(window)
                     window, size = [], 0
-                if place[2] > _WINDOW:
+                if length > _WINDOW:
                     yield self._long(place)
                 else:
                     window.append(place)
-                    size += place[2]
+                    size += length
             yield from self._window(window)
 
-    def _window(self, window: list[tuple[int, int, int, int, int]]) -> Iterator[Frame | Damaged]:
-        found: list[Buffer] = [b""] * len(window)
-        order = sorted(range(len(window)), key=window.__getitem__)
-        begin = 0
-        while begin < len(order):
-            end, until = begin + 1, sum(window[order[begin]][1:3])
-            segment, start = window[order[begin]][:2]
-            while end < len(order) and _continues(window[order[end]], segment, until):
-                until = max(until, sum(window[order[end]][1:3]))
-                end += 1
-            data = memoryview(self._read(segment, start, until - start))
-            for index in order[begin:end]:
-                at = window[index][1] - start
-                found[index] = data[at : at + window[index][2]]
-            begin = end
-        for place, bytes_of_frame in zip(window, found, strict=True):
-            yield _frame(place, bytes_of_frame)
+    def _window(self, window: list[Place]) -> Iterator[Run | Damaged]:
+        """Reads those frames and cuts them into runs. A frame costs a microsecond: this loop calls nothing of ours."""
+        begins = self._read(window)
+        buffer, view, unpack, schema = self._buffer, self._view, HEADER.unpack_from, b""
+        run = Run(schema, 0, [], [])
+        rows = 0
+        for (_, _, length, mini_batch, attempt_id), at in zip(window, begins, strict=True):
+            magic, crc, attempt, index, own_rows, schema_length, failed_length, body_length = unpack(buffer, at)
+            end, head = at + length, at + HEADER_SIZE
+            body = head + schema_length + failed_length
+            is_sound = (
+                body + body_length == end
+                and attempt == attempt_id
+                and index == mini_batch
+                and magic == MAGIC
+                and crc32(view[at + CHECKED_FROM : end]) == crc
+            )
+            if not is_sound or schema_length != len(schema) or not buffer.startswith(schema, head):
+                if run.bodies:
+                    yield run._replace(rows=rows)
+                if not is_sound:
+                    yield Damaged(mini_batch)
+                    run, schema, rows = Run(b"", 0, [], []), b"", 0
+                    continue
+                schema = bytes(view[head : head + schema_length])
+                self._remember(schema)
+                run, rows = Run(schema, 0, [], []), 0
+            rows += own_rows
+            if failed_length:
+                run.failed.append((mini_batch, bytes(view[body - failed_length : body])))
+            run.bodies.append(view[body:end])
+        if run.bodies:
+            yield run._replace(rows=rows)
 
-    def _read(self, segment: int, offset: int, length: int) -> bytes:
+    def _read(self, window: list[Place]) -> list[int]:
+        """Reads those frames into the buffer, neighbours together; returns where each begins."""
+        begins = [0] * len(window)
+        extents: list[tuple[int, int, int, int]] = []  # segment, where it begins and ends there, where in the buffer
+        segment, start, until, at = -1, 0, 0, 0
+        for number in sorted(range(len(window)), key=window.__getitem__):
+            own_segment, offset, length, _, _ = window[number]
+            if own_segment != segment or offset > until + _GAP:
+                extents.append((segment, start, until, at))
+                at += until - start
+                segment, start, until = own_segment, offset, offset
+            begins[number] = at + offset - start
+            until = max(until, offset + length)
+        extents.append((segment, start, until, at))
+        self._make_room(at + until - start)
+        for extent in extents[1:]:
+            self._fill(*extent)
+        return begins
+
+    def _make_room(self, size: int) -> None:
+        if size + HEADER_SIZE > len(self._buffer):  # whatever length a place has, a header can be read there
+            self._buffer = bytearray(size + HEADER_SIZE)
+            self._view = memoryview(self._buffer)
+
+    def _fill(self, segment: int, start: int, until: int, at: int) -> None:
+        """Reads a part of a segment into the buffer; what is not there, or cannot be read, is zeros."""
+        end = at + until - start
         try:
-            return os.pread(self._fd(segment), length, offset)
+            at += os.preadv(self._fd(segment), [self._view[at:end]], start)
         except OSError as error:
             _check_gone(error)
-            return b""
+        self._view[at:end] = bytes(end - at)
 
     def _fd(self, segment: int) -> int:
         fd = self._open.pop(segment, None)
@@ -140,26 +214,39 @@ class FrameReader:
         self._open[segment] = fd
         return fd
 
-    def _long(self, place: tuple[int, int, int, int, int]) -> Frame | Damaged:
-        segment, offset, length, mini_batch, attempt_id = place
+    def _long(self, place: Place) -> LongFrame | Damaged:
         try:
-            fd = self._fd(segment)
-            header = read_frame_header(os.pread(fd, HEADER_SIZE, offset))
-            if (
-                header.frame_length != length
-                or header[:2] != (attempt_id, mini_batch)
-                or not _is_sound(fd, place, header)
-            ):
-                return Damaged(mini_batch)
-            head = os.pread(fd, header.body_offset, offset)
+            return self._found_long(place)
         except FrameDamaged:
-            return Damaged(mini_batch)
+            return Damaged(place[3])
         except OSError as error:
             _check_gone(error)
-            return Damaged(mini_batch)
-        schema, failed_lines = _head(header, head)
-        body = LongBody(fd, offset + header.body_offset, header.body_length, start_of_checksum(head), header.crc)
-        return Frame(header, schema, failed_lines, body)
+            return Damaged(place[3])
+
+    def _found_long(self, place: Place) -> LongFrame:
+        segment, offset, length, mini_batch, attempt_id = place
+        fd = self._fd(segment)
+        header = read_frame_header(os.pread(fd, HEADER_SIZE, offset))
+        if header.frame_length != length or header[:2] != (attempt_id, mini_batch):
+            raise FrameDamaged("The frame is another one.")
+        if header.body_offset > _WINDOW:  # checked before it is held
+            start = start_of_checksum(os.pread(fd, HEADER_SIZE, offset))
+            LongBody(fd, offset + HEADER_SIZE, length - HEADER_SIZE, start, header.crc, self._view).check()
+        head = os.pread(fd, header.body_offset, offset)
+        start = start_of_checksum(head)
+        body = LongBody(fd, offset + header.body_offset, header.body_length, start, header.crc, self._view)
+        schema_end = HEADER_SIZE + header.schema_length
+        schema, lines = head[HEADER_SIZE:schema_end], head[schema_end:]
+        is_checked = schema not in self._schemas
+        if is_checked:
+            body.check()
+            self._remember(schema)
+        failed = [(mini_batch, lines)] if lines else []
+        return LongFrame(mini_batch, header.rows, schema, failed, is_checked, body)
+
+    def _remember(self, schema: bytes) -> None:
+        if len(self._schemas) < _SCHEMAS:
+            self._schemas.add(schema)
 
 
 def _check_gone(error: OSError) -> None:
@@ -168,38 +255,16 @@ def _check_gone(error: OSError) -> None:
         raise error
 
 
-def _continues(place: tuple[int, int, int, int, int], segment: int, until: int) -> bool:
-    return place[0] == segment and place[1] <= until + _GAP
-
-
-def _frame(place: tuple[int, int, int, int, int], data: Buffer) -> Frame | Damaged:
-    try:
-        header = check_frame(data)
-    except FrameDamaged:
-        return Damaged(place[3])
-    if header.attempt_id != place[4] or header.mini_batch != place[3]:
-        return Damaged(place[3])
-    schema, failed_lines = _head(header, data)
-    return Frame(header, schema, failed_lines, memoryview(data)[header.body_offset :])
-
-
-def _head(header: FrameHeader, frame: Buffer) -> tuple[bytes, bytes]:
-    schema_end = HEADER_SIZE + header.schema_length
-    return bytes(frame[HEADER_SIZE:schema_end]), bytes(frame[schema_end : header.body_offset])
-
-
-def _is_sound(fd: int, place: tuple[int, int, int, int, int], header: FrameHeader) -> bool:
-    found = start_of_checksum(os.pread(fd, HEADER_SIZE, place[1]))
-    for piece in _pieces(fd, place[1] + HEADER_SIZE, place[2] - HEADER_SIZE):
-        found = crc32(piece, found)
-    return found == header.crc
-
-
-def _pieces(fd: int, offset: int, length: int) -> Iterator[bytes]:
+def _pieces(fd: int, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+    """What can be read of that part of a file."""
     end = offset + length
     while offset < end:
-        piece = os.pread(fd, min(_PIECE, end - offset), offset)
-        if not piece:
+        try:
+            size = os.preadv(fd, [buffer[: min(_WINDOW, end - offset)]], offset)
+        except OSError as error:
+            _check_gone(error)
             return
-        yield piece
-        offset += len(piece)
+        if not size:
+            return
+        yield buffer[:size]
+        offset += size

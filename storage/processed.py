@@ -22,6 +22,8 @@ _STATUSES = {
     _Processed.STATUS_FAILED: "Failed",
     _Processed.STATUS_NOT_REACHED: "NotReached",
 }
+#: One operation a line: there are as many lines as mini-batches.
+_LINE = "%d,%d,%s,%s,%d,%d,%d,%.6f,%.6f,%s,%s\n"
 _TO_QUOTE = re.compile(r'[",\r\n]')
 
 
@@ -32,29 +34,22 @@ def header_line() -> str:
 def processed_lines(processed: _Processed) -> Iterator[str]:
     """A line each. Raises ValueError when the columns do not fit each other, or name a node or status there is not."""
     nodes = list(processed.nodes)
-    errors = map(_quoted, processed.error) if processed.error else [""] * len(processed.mini_batch)
-    columns = zip(
-        processed.mini_batch,
-        processed.tries,
-        processed.node,
-        processed.process,
-        processed.started_us,
-        processed.total_items,
-        processed.succeeded_items,
-        processed.failed_items,
-        processed.elapsed_us,
-        processed.run_us,
-        processed.status,
-        errors,
-        strict=True,
-    )
     try:
-        for number, tries, node, process, start, total, good, bad, elapsed, run, status, error in columns:
-            where = _where(nodes[node], process)
-            yield (
-                f"{number},{tries},{where},{_moment(start)},{total},{good},{bad},{elapsed / 1e6:.6f},{run / 1e6:.6f},"
-                f"{_STATUSES[status]},{error}\n"
-            )
+        columns = zip(
+            processed.mini_batch,
+            processed.tries,
+            [_where(nodes[node], process) for node, process in zip(processed.node, processed.process, strict=True)],
+            map(_moment, processed.started_us),
+            processed.total_items,
+            processed.succeeded_items,
+            processed.failed_items,
+            [elapsed / 1e6 for elapsed in processed.elapsed_us],
+            [run / 1e6 for run in processed.run_us],
+            map(_STATUSES.__getitem__, processed.status),
+            map(_quoted, processed.error) if processed.error else [""] * len(processed.mini_batch),
+            strict=True,
+        )
+        yield from map(_LINE.__mod__, columns)
     except (IndexError, KeyError) as error:
         raise ValueError(f"a processed mini-batch has a node or a status that there is not: {error}") from None
 

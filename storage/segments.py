@@ -149,9 +149,8 @@ class Segments:
     def append(self, job_id: str, name: str, offset: int, data: bytes) -> asyncio.Future[int]:
         """Answers with the durable size of the segment, once the block is in it.
 
-        Raises BadName or StorageBusy at once; the answer raises Gap or DiskFull.
+        Raises StorageBusy at once; the answer raises BadName, Gap or DiskFull.
         """
-        self._places.segment(job_id, name)
         if self._waiting and self._waiting + len(data) > self._limit:
             raise StorageBusy(f"Storage has {self._waiting} bytes to write; send the block again in a moment.")
         self._waiting += len(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from batchmesh.rows.columns import Columns, columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batchmesh.rows.columns import Column
     from batchmesh.segment import Buffer
@@ -20,8 +20,9 @@ class RowWriter(Protocol):
     def moves(self, schema: bytes) -> bool:
         """Whether the body of a frame with this schema goes into the file as it is."""
 
-    def write(self, schema: bytes, body: Buffer) -> None:
-        """Adds the rows of a frame. A body that moves may come in several pieces; any other comes whole."""
+    def write(self, schema: bytes, bodies: Sequence[Buffer]) -> None:
+        """Adds the rows of frames with this schema. A body that moves may come in several pieces; any other comes
+        whole."""
 
     def close(self) -> None:
         """Writes what was kept back; the file itself stays open."""
@@ -68,7 +69,7 @@ def joining_for(append_row_file_name: str) -> Join:
     """The other side of rendering.renderer_for: the same extension picks the same format."""
     extension = os.path.splitext(append_row_file_name)[1].lower()
     if extension == ".csv":
-        from batchmesh.rows.csv import CsvWriter
+        from batchmesh.rows.csv_writer import CsvWriter
 
         return _ColumnsJoin(CsvWriter)
     if extension == ".jsonl":

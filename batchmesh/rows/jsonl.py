@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from batchmesh.rows.columns import RESULT, Column, columns_of, join_all, kind_of, plain, schema_bytes, unique
@@ -15,6 +16,7 @@ from batchmesh.rows.columns import text_of as text
 from batchmesh.rows.results import Rendered, is_dataframe, result_length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import BinaryIO
 
     from batchmesh.segment import Buffer
@@ -94,13 +96,13 @@ class JsonLinesWriter:
                 self._fits[schema] = fits
         return fits
 
-    def write(self, schema: bytes, body: Buffer) -> None:
-        """Adds a body, written anew where it does not fit, a line at a time."""
+    def write(self, schema: bytes, bodies: Sequence[Buffer]) -> None:
+        """Adds bodies, written anew where they do not fit, a line at a time."""
         if self.moves(schema):
-            self._out.write(body)
+            self._out.write(bodies[0] if len(bodies) == 1 else b"".join(bodies))
             return
         converts = [(column.name, _as(column.kind)) for column in self._columns]
-        for line in _split(body):
+        for line in chain.from_iterable(map(_split, bodies)):
             row = json.loads(line)
             joined = {name: convert(row.get(name)) for name, convert in converts}
             self._out.write(f"{_dumps(joined)}\n".encode())

@@ -16,11 +16,14 @@ from batchmesh.rows.results import Rendered
 from batchmesh.rows.table import as_strings, kind_of_type, table_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from batchmesh.segment import Buffer
 
 _MIXED = b"batchmesh.mixed"
+#: The end of an IPC stream.
+_END = b"\xff\xff\xff\xff\0\0\0\0"
 #: A row group is written when it has this many bytes in memory, or this many rows.
 _GROUP_BYTES = 64 << 20
 _GROUP_ROWS = 1 << 20
@@ -108,14 +111,13 @@ class ParquetWriter:
         """No frame goes as it is."""
         return False
 
-    def write(self, schema: bytes, body: Buffer) -> None:  # noqa: ARG002 the stream carries it too
-        """Adds the rows of a frame."""
-        if not len(body):
-            return
-        # A copy: the batches live until their row group is written, the buffer they came in does not.
-        own = pa.allocate_buffer(len(body))
-        memoryview(own).cast("B")[:] = body
-        for batch in pa.ipc.open_stream(own):
+    def write(self, schema: bytes, bodies: Sequence[Buffer]) -> None:  # noqa: ARG002 the streams carry it too
+        """Adds the rows of frames."""
+        for stream in _streams(bodies):
+            self._add(stream)
+
+    def _add(self, stream: Buffer) -> None:
+        for batch in pa.ipc.open_stream(stream).read_all().combine_chunks().to_batches():
             self._batches.append(_cast(batch, self._schema))
             self._rows += batch.num_rows
             self._bytes += batch.nbytes
@@ -134,6 +136,27 @@ class ParquetWriter:
             self._batches = []  # before the encoder takes as much again
             self._writer.write_table(table, row_group_size=_GROUP_ROWS)
         self._rows = self._bytes = 0
+
+
+def _streams(bodies: Sequence[Buffer]) -> Iterator[Buffer]:
+    """The streams, neighbours of one schema as one: opening a stream takes longer than reading a small one.
+
+    Batches live until their row group is written, a memoryview's buffer does not: of that, what comes is a copy.
+    """
+    if len(bodies) == 1 and not isinstance(bodies[0], memoryview):
+        yield from filter(len, bodies)
+        return
+    begin = b""
+    parts: list[Buffer] = []
+    for body in filter(len, bodies):
+        own = bytes(body[: 8 + int.from_bytes(body[4:8], "little")])  # a mark, the length of the schema, the schema
+        if own != begin and parts:
+            yield b"".join([begin, *parts, _END])
+            parts = []
+        begin = own
+        parts.append(body[len(own) : -len(_END)])
+    if parts:
+        yield b"".join([begin, *parts, _END])
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

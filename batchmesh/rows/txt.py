@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batchmesh.rows.results import Rendered, is_dataframe, result_length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import BinaryIO
 
     from batchmesh.segment import Buffer
@@ -118,9 +119,9 @@ class TextWriter:
         """Every frame goes as it is."""
         return True
 
-    def write(self, schema: bytes, body: Buffer) -> None:  # noqa: ARG002 as above
-        """Adds a body."""
-        self._out.write(body)
+    def write(self, schema: bytes, bodies: Sequence[Buffer]) -> None:  # noqa: ARG002 as above
+        """Adds bodies."""
+        self._out.write(bodies[0] if len(bodies) == 1 else b"".join(bodies))
 
     def close(self) -> None:
         """Nothing is kept back."""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from batchmesh.segment import (
     HEADER_SIZE,
     FrameDamaged,
-    check_frame,
     encode_frame,
     read_frame_header,
     start_of_checksum,
@@ -26,26 +25,17 @@ def test_a_frame_gives_back_what_was_put_into_it(
     attempt: int, mini_batch: int, schema: bytes, body: bytes, failed: bytes, rows: int
 ) -> None:
     frame = encode_frame(attempt, mini_batch, schema, body, failed, rows)
-    header = check_frame(frame)
+    header = read_frame_header(frame)
     assert header[:3] == (attempt, mini_batch, rows)
     assert header.frame_length == len(frame)
     assert frame[HEADER_SIZE:] == schema + failed + body
     assert frame[header.body_offset :] == body
 
 
-@given(st.integers(0, 8 * (HEADER_SIZE + 12) - 1))
-def test_any_flipped_bit_is_noticed(bit: int) -> None:
-    frame = bytearray(encode_frame(7, 3, b"abcd", b"efgh", b"ijkl", 1))
-    frame[bit // 8] ^= 1 << bit % 8
+@given(st.integers(0, HEADER_SIZE - 1))
+def test_a_header_cut_short_is_noticed(length: int) -> None:
     with pytest.raises(FrameDamaged):
-        check_frame(frame)
-
-
-@given(st.integers(0, HEADER_SIZE + 11))
-def test_any_frame_cut_short_is_noticed(length: int) -> None:
-    frame = encode_frame(7, 3, b"abcd", b"efgh", b"ijkl", 1)
-    with pytest.raises(FrameDamaged):
-        check_frame(frame[:length])
+        read_frame_header(encode_frame(7, 3, b"abcd", b"efgh", b"ijkl", 1)[:length])
 
 
 def test_frames_that_follow_each_other_are_found_by_their_lengths() -> None:

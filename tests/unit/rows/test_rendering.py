@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -31,7 +31,7 @@ def output(name: str, *results: Any, **settings: Any) -> tuple[bytes, Join]:
         join.learn(frame.schema)
     writer = join.writer(out)
     for frame in frames:
-        writer.write(frame.schema, frame.body)
+        writer.write(frame.schema, [frame.body])
     writer.close()
     return out.getvalue(), join
 
@@ -302,6 +302,7 @@ CELL = st.one_of(
 RESULTS = st.lists(st.lists(st.dictionaries(st.sampled_from("abcé,"), CELL, max_size=4) | CELL, max_size=4), max_size=4)
 
 
+@settings(deadline=None)
 @given(RESULTS)
 def test_every_row_of_any_results_is_in_every_format_once(results: list[list[Any]]) -> None:
     count = sum(map(len, results))

@@ -8,7 +8,7 @@ import pytest
 
 from batchmesh.entries import AzureBlobContainer, Dataset, Entry, LocalFolder, Model
 from batchmesh.errors import BadEntry, BadName
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.storage.admission import check_entry, datastores_of
 
 if TYPE_CHECKING:

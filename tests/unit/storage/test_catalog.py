@@ -10,7 +10,7 @@ import pytest
 
 from batchmesh.entries import AzureBlobContainer, Content, Dataset, Entry, EntryKind, LocalFolder, Model
 from batchmesh.errors import BadEntry, BadName, EntryExists, NoArtifact, NoEntry
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.storage.catalog import ENTRY_LIMIT, Catalog
 from batchmesh.storage.places import Places
 

@@ -8,7 +8,7 @@ import pytest
 
 from batchmesh.errors import CutOff
 from batchmesh.storage.report import FailedItems
-from batchmesh.storage.spool import PLACE, Spool
+from batchmesh.storage.spool import Spool
 from batchmesh.v1 import segment_pb2, storage_pb2
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ def test_places_keep_their_order_and_their_segments_over_requests(tmp_path: Path
     spool.add(places("a", 1))
     spool.add(LAST)
     spool.complete()
-    rows = [row for chunk in spool.places() for row in chunk.tolist()]
+    rows = [row for chunk in spool.places() for row in chunk]
     named = [(spool.segments()[row[0]], row[1]) for row in rows]
     assert named == [*(("a", n) for n in range(5000)), ("b", 7), ("b", 8), ("a", 1)]
-    assert PLACE.itemsize == 36
     spool.discard()
     assert not (tmp_path / "spool").exists()
 
@@ -51,7 +50,7 @@ def test_places_keep_their_order_and_their_segments_over_requests(tmp_path: Path
 )
 def test_columns_of_different_lengths_are_an_error(tmp_path: Path, request_: storage_pb2.CommitOutputRequest) -> None:
     spool = Spool(tmp_path / "spool")
-    with pytest.raises(ValueError, match=r"shape|shorter"):
+    with pytest.raises(ValueError, match=r"lengths|shorter"):
         spool.add(request_)
     spool.discard()
 
@@ -87,7 +86,7 @@ def test_parts_of_one_mini_batch_keep_their_order_in_places_and_lines(tmp_path: 
     spool.add(parts)
     spool.add(LAST)
     spool.complete()
-    rows = [row for chunk in spool.places() for row in chunk.tolist()]
+    rows = [row for chunk in spool.places() for row in chunk]
     assert [(row[1], row[3]) for row in rows] == [(30, 1), (10, 1), (20, 2)]
     failed = FailedItems(tmp_path / "failed", spool.failed())
     for mini_batch, lines in ((1, b"1 of a good part\n"), (1, b"1 of the next\n"), (2, b"2 of a good part\n")):
