@@ -67,6 +67,8 @@ class Config:
     file_cache_bytes: int = 10 * 2**30
     #: Files fetched at once. Too many: each takes longer than task_overhead_timeout allows.
     parallel_fetches: int = 8
+    #: Tables that are looked into at once for the scheduler. Too many: workers have less of the cores.
+    parallel_scans: int = 2
     #: Virtual environments kept for later jobs; those in use stay. Without it the disk fills.
     environment_bytes: int = 20 * 2**30
     #: How long one may take to be made. Without it an installer that waits for a dead host holds its jobs up forever.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
+from batchmesh.data.slices import decode_slice
 from batchmesh.errors import BatchmeshError, DatastoreFailed, DiskFull, MeshUnreachable
 
 from .asking import wanted
@@ -87,7 +88,7 @@ class Fetching:
     def ahead(self, asker: Asker, payload: bytes) -> None:
         """Begins to fetch the files of a mini-batch that waits for a worker, so that they are here by then."""
         if _REMOTE in payload:
-            for each in self._begun(asker, *wanted(json.loads(payload))):
+            for each in self._begun(asker, *wanted(decode_slice(payload))):
                 each.add_done_callback(_let_go)  # what fails is told to the worker, which asks again
 
     async def resolve(self, asker: Asker, reference: str, stamp: str = "") -> Resolved:

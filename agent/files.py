@@ -10,9 +10,7 @@ import asyncio
 import itertools
 import os
 import time
-from concurrent.futures import Future
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import grpc
@@ -25,6 +23,7 @@ from batchmesh.entry_messages import entry_of
 from batchmesh.v1 import storage_pb2
 
 from .fetching import NotFetched, Resolved
+from .threads import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +73,7 @@ class Files:
         wanted = parse(reference)
         if wanted is None:
             raise NotFetched("it is not of the form datastore://NAME/PATH")
-        datastore = await self._open(asker.storage, asker.opening.workspace, wanted.datastore)
+        datastore = await self.open(asker.storage, asker.opening.workspace, wanted.datastore)
         here = datastore.local(wanted.path)
         if here is not None:
             return Resolved(_existing(here), _nothing)
@@ -85,7 +84,7 @@ class Files:
 
     async def find(self, asker: Asker, reference: Reference, most: int) -> list[Found]:
         """The first files that a reference means, `most` of them at most. Errors: as of `resolve`."""
-        datastore = await self._open(asker.storage, asker.opening.workspace, reference.datastore)
+        datastore = await self.open(asker.storage, asker.opening.workspace, reference.datastore)
 
         def listed() -> list[Found]:
             return list(itertools.islice(datastore.find(reference.path), most))
@@ -93,15 +92,14 @@ class Files:
         return await self._off_loop(listed)
 
     async def _off_loop(self, work: Callable[[], _Thing]) -> _Thing:
-        """Does it on a thread for which the agent's end does not wait, however long a datastore takes to answer."""
         async with self._room:
-            done: Future[_Thing] = Future()
-            done.set_running_or_notify_cancel()
-            Thread(target=_do, args=(work, done), name="fetch", daemon=True).start()
-            return await asyncio.wrap_future(done)
+            return await on_a_thread(work, "fetch")
 
-    async def _open(self, storage: Storage, workspace: str, name: str) -> Datastore:
-        """All that ask at once share one question. While storage is away, what it said last counts."""
+    async def open(self, storage: Storage, workspace: str, name: str) -> Datastore:
+        """All that ask at once share one question. While storage is away, what it said last counts.
+
+        Errors: NoEntry, BadEntry, MeshUnreachable.
+        """
         now = time.monotonic()
         self._opened = {
             key: each for key, each in self._opened.items() if each.until + _STALE > now and not each.failed
@@ -132,13 +130,6 @@ class _Opened(NamedTuple):
     @property
     def failed(self) -> bool:
         return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
-
-
-def _do(work: Callable[[], _Thing], done: Future[_Thing]) -> None:
-    try:
-        done.set_result(work())
-    except BaseException as error:  # noqa: BLE001 it is raised where the work was asked for
-        done.set_exception(error)
 
 
 def _existing(path: str) -> str:

@@ -28,6 +28,7 @@ from .outbox import Outbox, held_response
 from .pool import Phase, PoolState
 from .uploader import PAUSE_ALL_BUSY, PAUSE_SOME_BUSY
 from .waiting import Attempt, Line
+from .window import mini_batches_to_hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -140,7 +141,7 @@ class Job:
         """How many mini-batches it would have here: 1 running with each worker, and those that wait."""
         if self._pool is None or self.ending or self._node.draining:
             return 0
-        return sum([1 + each.window.waiting for each in self._pool.ready])
+        return mini_batches_to_hold([each.window for each in self._pool.ready], neighbours=self._line.has_neighbours)
 
     def _held(self) -> Iterator[Held]:
         for each in self.open.values():

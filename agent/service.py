@@ -1,4 +1,4 @@
-"""The agent's one call: a job's mini-batches come in, their outcomes go out."""
+"""The agent's calls: a job's mini-batches come in and their outcomes go out; a table is looked into."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .attachment import Attachment
     from .config import Config
     from .opening import Opening
+    from .scanning import Scanning
     from .storages import Storages
 
 SERVICE_NAME = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
@@ -34,10 +35,11 @@ log = structlog.get_logger()
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """The jobs of this node, the calls that lead to them, and the clock that holds attempts against their limits."""
 
-    def __init__(self, config: Config, node: Node, storages: Storages) -> None:
+    def __init__(self, config: Config, node: Node, storages: Storages, scanning: Scanning) -> None:
         self._config = config
         self._node = node
         self._storages = storages
+        self._scanning = scanning
         self._jobs: dict[str, Job] = {}
         #: The latest start of the scheduler that was here.
         self._epoch = 0
@@ -60,6 +62,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 yield response
         finally:
             attachment.detach()
+
+    async def ScanTable(
+        self,
+        request: agent_pb2.ScanTableRequest,
+        context: aio.ServicerContext[agent_pb2.ScanTableRequest, agent_pb2.ScanTableResponse],
+    ) -> agent_pb2.ScanTableResponse:
+        del context
+        return await self._scanning.scan(request, self._storages.at(request.storage_address))
 
     def _attach(self, request: agent_pb2.RunMiniBatchesRequest | None) -> Attachment:
         if request is None or not request.open.job_id:

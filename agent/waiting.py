@@ -36,12 +36,15 @@ class Line:
     def __init__(self) -> None:
         self._line: deque[Attempt] = deque()
         self._liked: dict[int, int] = {}
+        #: The latest one is of those that neighbours share something with.
+        self.has_neighbours = False
 
     def __len__(self) -> int:
         return len(self._line)
 
     def append(self, attempt: Attempt) -> None:
         self._line.append(attempt)
+        self.has_neighbours = attempt.affinity != 0
 
     def put_back(self, attempts: list[Attempt]) -> None:
         """To the front, in their order: they have waited longest."""

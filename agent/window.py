@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Microseconds that waiting mini-batches cover: more than a round trip to the scheduler, less than anyone notices.
 COVER_US = 10_000
 #: A message of more is no cheaper per mini-batch.
 MOST = 256
+#: The same for parts of row groups, each of which is decoded by every worker that gets a part of it. Less, and all
+#: workers of a node decode every one; more, and a node has much left when others have nothing to do.
+COVER_NEIGHBOURS_US = 500_000
+MOST_NEIGHBOURS = 64
+#: Of those in all, as a node goes through them for each that it gives to a worker.
+MOST_IN_LINE = 512
 _REMEMBERED = 8
 
 
@@ -33,6 +43,25 @@ class Window:
     def waiting(self) -> int:
         """Mini-batches to hold on this node for the worker beside the running one, wherever they wait: at least 1."""
         return max(1, self.along)
+
+    @property
+    def waiting_beside_neighbours(self) -> int:
+        """The same where neighbours share what one worker decodes: so many that others find something of their own.
+
+        By the mean of the recent ones, as one in which something is decoded says little of the next.
+        """
+        if len(self._recent) < _REMEMBERED:
+            return self.waiting
+        fitting = COVER_NEIGHBOURS_US * _REMEMBERED // max(1, sum(self._recent))
+        return max(self.waiting, min(MOST_NEIGHBOURS, fitting))
+
+
+def mini_batches_to_hold(windows: Sequence[Window], *, neighbours: bool) -> int:
+    """How many a job would have on this node: 1 running with each worker, and those that wait."""
+    least = sum([1 + each.waiting for each in windows])
+    if not neighbours:
+        return least
+    return max(least, min(MOST_IN_LINE, sum([1 + each.waiting_beside_neighbours for each in windows])))
 
 
 def credits_to_return(targets: int, open_count: int, granted: int, *, leaving: bool) -> int:

@@ -15,12 +15,13 @@ from batchmesh.v1 import segment_pb2, storage_pb2
 
 from . import tables
 from .report import MiniBatchReport, ProcessedRow
+from .report_rows import PlainRow, plain_rows, report_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
-    from .tables import JobRow
     from .store import Store
+    from .tables import JobRow
 
 _Thing = TypeVar("_Thing")
 _Request = storage_pb2.CommitOutputRequest
@@ -43,15 +44,15 @@ async def commit_requests(
         yield _Request(files_without_rows=paths)
     after = -1
     while True:
-        plain: list[tables.PlainRow] = []
+        plain: list[PlainRow] = []
         if not row.unreadable:  # those have no outcomes, and stand between the others
-            ask_plain = partial(tables.plain_rows, number=row.number, after=after, count=_PLAIN_PAGE)
+            ask_plain = partial(plain_rows, number=row.number, after=after, count=_PLAIN_PAGE)
             plain = await asyncio.wrap_future(store.read(ask_plain))
         if plain:
             yield _plain_request(plain)
             after = plain[-1].mini_batch
             continue
-        ask = partial(tables.report_rows, number=row.number, after=after, count=_PAGE)
+        ask = partial(report_rows, number=row.number, after=after, count=_PAGE)
         page = await asyncio.wrap_future(store.read(ask))
         if not page:
             yield _Request(complete=True)
@@ -61,7 +62,7 @@ async def commit_requests(
         after = page[-1][0].idx
 
 
-def _plain_request(rows: Sequence[tables.PlainRow]) -> _Request:
+def _plain_request(rows: Sequence[PlainRow]) -> _Request:
     """One page of mini-batches that succeeded: column for column, as there may be a million."""
     columns = list(zip(*rows, strict=True))
     *processed, segments, offsets, lengths, attempts = columns

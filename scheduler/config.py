@@ -31,9 +31,12 @@ class Config:
     window: int = 8192
     #: Messages of outcomes on their way to the disk. Without a bound a slow disk fills the memory.
     pending_writes: int = 256
-    #: Bytes of tables from remote datastores that are kept while and after they are split. Without it the disk fills; a
-    #: table that is larger cannot be read.
-    table_cache_bytes: int = 10 * 2**30
+    #: Bytes of a table on this host above which nodes look into it, as they do into all of remote datastores. Larger:
+    #: fewer cores plan large tables, and the scheduler's own is busy; smaller: small ones take the time of a call.
+    scan_above: int = 256 * 2**20
+    #: Bytes of a table that a node looks into at once. Larger: the first mini-batches come later, and fewer nodes help;
+    #: smaller: more calls.
+    plan_slice_bytes: int = 64 * 2**20
     #: Days for which a job that has ended can be looked at and resumed. Longer: more disk.
     keep_days: float = 7.0
     #: Bytes that storage may keep for jobs; above, those that ended first are forgotten. Without it the disk fills.

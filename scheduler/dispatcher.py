@@ -45,7 +45,9 @@ from .hearing import Hearing
 from .model import FINAL, Counts, State
 from .nodes import Nodes
 from .outcomes import failed_outcome
+from .planner import ByNodes
 from .planning import Planning
+from .scanning import Scanning
 from .spec import limits_of, plan_request
 from .streams import NodeStream
 
@@ -97,6 +99,7 @@ class Dispatcher:
         self.active: dict[str, ActiveJob] = {}
         self._hearing = Hearing(store, self.active, config.pending_writes, self.tell, self._fail)
         self.nodes = Nodes(config.lease, self.tell, self._hearing.nothing_more, self.spawn)
+        self._scanning = Scanning(self.nodes, self.tell, lambda: self.storage_address)
         #: Called with the id of each job that has ended.
         self.on_end: Callable[[str], object] = lambda _: None
 
@@ -158,7 +161,9 @@ class Dispatcher:
 
             remote = self.datastores.planned(record.spec.workspace) if self.datastores else None
             request, tell = plan_request(record.spec), self._tell_from_thread
-            job.planning = Planning(row, request, self._store, planned, tell, remote)
+            scans = self._scanning.of(row.job_id, record.spec.workspace, limits.compute_target)
+            by_nodes = ByNodes(scans, self._config.scan_above, self._config.plan_slice_bytes)
+            job.planning = Planning(row, request, self._store, planned, tell, lambda: feed.ahead, remote, by_nodes)
 
     async def close(self) -> None:
         """Ends planning and cuts the streams; jobs stay as they are in the database, attempts with their agents."""

@@ -52,6 +52,14 @@ class PlanningFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanningHeldUp:
+    """Why planning does not go on at present, in a few words; empty when it does."""
+
+    job_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class MiniBatchesPlanned:
     """These may be dispatched: the next piece of the plan, in order.
 
@@ -195,6 +203,7 @@ Event = (
     JobSubmitted
     | PlanGrew
     | PlanningFailed
+    | PlanningHeldUp
     | MiniBatchesPlanned
     | AttemptsHeld
     | NodeJoined

@@ -66,6 +66,11 @@ class Feed:
         """The job has ended: what is still being read is told to nobody."""
         self._closed = True
 
+    @property
+    def ahead(self) -> int:
+        """How many mini-batches are planned and not opened yet. Any thread may ask."""
+        return self._planned - self._fed
+
     def payload(self, mini_batch: MiniBatch) -> tuple[bytes, int]:
         """What travels of an open mini-batch, or of a part of it, and its affinity."""
         payload, affinity = self._open[mini_batch.index]

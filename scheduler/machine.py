@@ -33,6 +33,7 @@ from .events import (
     OutputFailed,
     PlanGrew,
     PlanningFailed,
+    PlanningHeldUp,
     PoolChanged,
     RecordLoss,
     StreamEnded,
@@ -40,9 +41,9 @@ from .events import (
     Ticked,
 )
 from .model import ACTIVE, FINAL, Belonging, Failure, FailureKind, JobState, MiniBatch, PoolPhase, State
-from .placement import serving, shares
+from .placement import serving, shares, with_credits
 from .settling import Settling
-from .standstill import overdue, stands_still
+from .standstill import excuse, overdue
 from .stragglers import free_node, stragglers
 from .takeover import open_again, take_over
 from .thresholds import all_settled, exceeded, without_success
@@ -67,6 +68,7 @@ class Machine:
             JobSubmitted: self._submitted,
             PlanGrew: self._plan_grew,
             PlanningFailed: self._planning_failed,
+            PlanningHeldUp: self._planning_held_up,
             MiniBatchesPlanned: self._planned,
             AttemptsHeld: self._held,
             NodeJoined: self._node_joined,
@@ -121,6 +123,11 @@ class Machine:
     def _planning_failed(self, event: PlanningFailed, now: float) -> list[Command]:
         job = self._active(event.job_id)
         return self._fail(job, event.failure) if job else []
+
+    def _planning_held_up(self, event: PlanningHeldUp, now: float) -> list[Command]:
+        if job := self._active(event.job_id):
+            job.planning_held_up = event.why
+        return []
 
     def _planned(self, event: MiniBatchesPlanned, now: float) -> list[Command]:
         job = self._active(event.job_id)
@@ -252,6 +259,7 @@ class Machine:
         if job is None or pool is None or pool.adrift or not self.nodes.get(event.node_id):
             return []
         pool.credits += event.credits
+        job.granted[event.node_id] = None
         return self._dispatch(job, now)
 
     # ---- mini-batches ----
@@ -262,7 +270,7 @@ class Machine:
         commands: list[Command] = []
         if not job.running:
             job.last_progress = now
-        for node_id, count in shares(job.pools, len(job.waiting)).items():
+        for node_id, count in shares(with_credits(job), len(job.waiting)).items():
             pool = job.pools[node_id]
             pool.credits -= count
             pool.open += count
@@ -383,8 +391,7 @@ class Machine:
         pools.give_up(job, now)
         commands = [*self._open_new(job), *pools.reopen(job, now)]
         commands += [*self._dispatch(job, now), *self._back_up(job, now)]
-        if stands_still(job):
-            job.last_progress = now
+        excuse(job, now)
         failure = overdue(job, now)
         if failure is None:
             return [*commands, *self._judge(job)]

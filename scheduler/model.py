@@ -233,7 +233,11 @@ class JobState:
     #: How many of `running` are parts.
     parts_out: int = 0
     pools: dict[str, Pool] = field(default_factory=dict)
+    #: Nodes that have been granted credits, in that order: no other one has any, and those with none left may be here.
+    granted: dict[str, None] = field(default_factory=dict)
     suspects: dict[str, Failure] = field(default_factory=dict)
+    #: Why planning does not go on at present; empty when it does.
+    planning_held_up: str = ""
     first_failure: Failure | None = None
     error: Failure | None = None
     cancelled: bool = False

@@ -78,9 +78,13 @@ class Nodes:
         """The nodes of that compute target."""
         return [node for node in self._nodes.values() if node.belonging.compute_target == compute_target]
 
+    def serving(self, compute_target: str) -> list[Node]:
+        """The nodes that may serve jobs of that compute target, or with "", those that name none."""
+        return [node for node in self._nodes.values() if node.belonging.serves(compute_target)]
+
     def has_any_for(self, compute_target: str) -> bool:
-        """Whether there is a node that may serve jobs of that compute target, or with "", those that name none."""
-        return any(node.belonging.serves(compute_target) for node in self._nodes.values())
+        """Whether there is one that may."""
+        return bool(self.serving(compute_target))
 
     async def beat(self, request: scheduler_pb2.HeartbeatRequest, *, dedicated: bool = False) -> None:
         """One heartbeat; `dedicated` as in Belonging. Raises BadName for a node id that could not be a folder's name,

@@ -30,16 +30,22 @@ def serving(job: JobState, nodes: Mapping[str, bool], belongings: Mapping[str, B
     return {node: ready for node, ready in nodes.items() if belongings[node].serves(job.limits.compute_target)}
 
 
+def with_credits(job: JobState) -> dict[str, Pool]:
+    """The pools that have credits, without a look at all of a thousand nodes for what one of them has said."""
+    found = {node: job.pools[node] for node in job.granted if node in job.pools and job.pools[node].credits > 0}
+    job.granted = dict.fromkeys(found)
+    return found
+
+
 def shares(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:
-    """How many of `waiting` mini-batches go to each pool, within its credits.
+    """How many of `waiting` mini-batches go to each of these pools, all of which have credits, within those.
 
     While there is enough for all, each pool gets its whole window. The last ones go one by one to the pool that has the
     fewest open for its workers, so that no node has a queue while another one idles.
     """
-    open_pools = {node: pool for node, pool in pools.items() if pool.credits > 0}
-    if sum(pool.credits for pool in open_pools.values()) <= waiting:
-        return {node: pool.credits for node, pool in open_pools.items()}
-    return _evenly(open_pools, waiting)
+    if sum(pool.credits for pool in pools.values()) <= waiting:
+        return {node: pool.credits for node, pool in pools.items()}
+    return _evenly(pools, waiting)
 
 
 def _evenly(pools: Mapping[str, Pool], waiting: int) -> dict[str, int]:

@@ -5,7 +5,8 @@
                                                  ├─ cannot be read ──────▶ PlannedMiniBatch with a failure
                                                  └─ no rows ─────────────▶ FileWithoutRows
 
-Pure but for reading the inputs; holds one mini-batch and one folder's names, never a list of all. A format's module is
+A large table, or one of a remote datastore, is split with what nodes tell of it (splitting). Pure but for reading the
+inputs and asking nodes; holds one mini-batch and one folder's names, never a list of all. A format's module is
 imported when its first file comes: pyarrow would cost each start of the scheduler half a second.
 """
 
@@ -20,15 +21,20 @@ from batchmesh.data import files
 from batchmesh.data.columns import check_types
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
 from batchmesh.data.listing import InputRefused
+from batchmesh.data.plan_slices import TableFile
 from batchmesh.data.size import MiniBatchSize, check_syntax
 from batchmesh.data.slices import Piece, UnreadableFile, encode_slice, shown
 
 from .inputs import Inputs, is_remote
+from .splitting import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .inputs import Remote, Table
+    from batchmesh.data.listing import Run
+
+    from .inputs import Remote
+    from .splitting import Ask
 
 #: The kind of failure of an item that no worker ever sees.
 UNREADABLE_FILE = "UNREADABLE_FILE"
@@ -76,8 +82,7 @@ class Place(NamedTuple):
         return json.dumps(list(self), separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class PlannedMiniBatch:
+class PlannedMiniBatch(NamedTuple):
     """`items` counts files or rows. With a `failure` it never runs. Planning goes on behind it from `cursor`."""
 
     items: int
@@ -108,6 +113,18 @@ class FileWithoutRows:
 Planned = PlannedMiniBatch | FileWithoutRows
 
 
+@dataclass(frozen=True)
+class ByNodes:
+    """Which tables nodes look into: those of remote datastores, and those of this host of more than `above` bytes."""
+
+    ask: Ask
+    above: int
+    #: Bytes of a table that a node looks into at once.
+    slice_bytes: int
+    #: Called before an answer is waited for.
+    idle: Callable[[], object] = lambda: None
+
+
 def check(request: PlanRequest, remote: Remote | None = None) -> str:
     """The kind of the inputs, after all that can be told from their names and first files.
 
@@ -132,20 +149,27 @@ def check(request: PlanRequest, remote: Remote | None = None) -> str:
     return kind
 
 
-def plan(request: PlanRequest, cursor: str | None = None, remote: Remote | None = None) -> Iterator[Planned]:
-    """All mini-batches in output order, from behind the one whose cursor is given.
+def plan(
+    request: PlanRequest,
+    cursor: str | None = None,
+    remote: Remote | None = None,
+    kind: str | None = None,
+    nodes: ByNodes | None = None,
+) -> Iterator[Planned]:
+    """All mini-batches in output order, from behind the one whose cursor is given; `kind` as `check` told it, if known.
 
+    Without `nodes` all tables are of this host, and none is too large to be split here.
     Errors: InputRefused for an input that is missing or empty, or a folder that cannot be listed; what a datastore
-    refuses, or storage of it.
+    refuses, or storage of it; what keeps nodes from answering; CancelledError once nobody may be asked any more.
     """
     done = None if cursor is None else Place.parse(cursor)
     inputs = Inputs(request.inputs, remote)
-    kind = _kind(inputs, request.kind) if done is None else done.kind
+    kind = done.kind if done is not None else kind or _kind(inputs, request.kind)
     size = MiniBatchSize.parse(request.mini_batch_size, kind)
     if kind == "files":
         yield from _plan_files(inputs, request.input_sizes, size, done)
     else:
-        yield from _Tables(request, inputs, kind, size).plan(done)
+        yield from _Tables(request, inputs, kind, size, nodes).plan(done)
 
 
 def _kind(inputs: Inputs, override: str | None, firsts: Sequence[str] | None = None) -> str:
@@ -163,8 +187,8 @@ def _plan_files(inputs: Inputs, sizes: tuple[int, ...], size: MiniBatchSize, don
     for count in sizes or (1,) * len(inputs.texts):
         begin, end = end, end + count
         whole = _Whole(inputs, begin, end, done)
-        for piece in files.split(whole, size.amount):
-            yield _mini_batch(piece, Place("files", whole.number, piece.fields["files"][-1]))
+        for piece in files.split(whole.runs(), size.amount):
+            yield _mini_batch(piece, Place("files", whole.number, files.last_of(piece.fields)))
 
 
 class _Whole:
@@ -179,11 +203,11 @@ class _Whole:
         if done is not None and begin <= done.input_number:
             self.number, self._last = done.input_number, done.path
 
-    def __iter__(self) -> Iterator[str]:
+    def runs(self) -> Iterator[Run]:
         last = self._last
         for number in range(self.number, self._end):
             self.number = number
-            yield from self._inputs.list(number, last)
+            yield from self._inputs.runs(number, last)
             last = None
 
 
@@ -193,6 +217,7 @@ class _Tables:
     inputs: Inputs
     kind: str
     size: MiniBatchSize
+    nodes: ByNodes | None
 
     def plan(self, done: Place | None) -> Iterator[Planned]:
         first, last = (0, None) if done is None else (done.input_number, done.path)
@@ -208,10 +233,10 @@ class _Tables:
         has_rows = start.after is not None
         try:
             self._check_name(start.path)
-            with self.inputs.table(start.path, start.stamp) as table:
-                for piece in self._split(table.path, start.after):
-                    yield _mini_batch(piece, finished._replace(after=piece.after, stamp=table.stamp), table)
-                    has_rows = True
+            for piece in self._pieces(start):
+                stamp = piece.fields.get("stamp", "")
+                yield _mini_batch(piece, finished._replace(after=piece.after, stamp=stamp))
+                has_rows = True
         except UnreadableFile as error:
             yield _failed_item(start.path, str(error), finished)
             return
@@ -223,6 +248,14 @@ class _Tables:
         named = path in self.inputs.texts or found == "files"
         if found != self.kind and not (named and self.request.kind):
             raise UnreadableFile(f"{path} is no {self.kind} file, as the input's other files are; leave it out")
+
+    def _pieces(self, start: Place) -> Iterator[Piece]:
+        nodes, path = self.nodes, start.path
+        if nodes is None or not (is_remote(path) or _size_of(path) > nodes.above):
+            return self._split(path, start.after)
+        file = TableFile(path, self.kind, self.request.csv_header == "present", stamp=start.stamp)
+        split = Split(nodes.ask, file, self.size, self.request.csv_types, nodes.slice_bytes, nodes.idle)
+        return split.pieces(start.after)
 
     def _split(self, path: str, after: dict[str, int] | None) -> Iterator[Piece]:
         if self.kind == "parquet":
@@ -239,9 +272,16 @@ class _Tables:
         return csv.split(path, self.size, options, after)
 
 
-def _mini_batch(piece: Piece, place: Place, table: Table | None = None) -> PlannedMiniBatch:
-    fields = {**piece.fields, **table.fields} if table else piece.fields
-    return PlannedMiniBatch(piece.items, encode_slice(fields), piece.affinity, None, place)
+def _mini_batch(piece: Piece, place: Place) -> PlannedMiniBatch:
+    return PlannedMiniBatch(piece.items, encode_slice(piece.fields), piece.affinity, None, place)
+
+
+def _size_of(path: str) -> int:
+    """0 of what is not there, which is told when it is split."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _failed_item(path: str, message: str, place: Place) -> PlannedMiniBatch:
@@ -269,8 +309,7 @@ def _check_columns(request: PlanRequest, inputs: Inputs, firsts: list[str]) -> N
     names: list[str] = []
     try:
         for path in firsts:
-            with inputs.head(path) as head:
-                names += csv.read_head(head, request.csv_header == "present").names
+            names += csv.read_head(inputs.source(path), request.csv_header == "present").names
     except (OSError, EOFError, UnreadableFile):
         return  # that file becomes a failed item; its columns cannot be told
     for column in request.csv_types:

@@ -1,6 +1,8 @@
 """Planning a job on a thread of its own: the input is listed and split, and written ahead to the database.
 
 plan() ──mini-batches──▶ one write for all of the last 20 ms ──durable──▶ PlanGrew
+   ▲                                                        │
+   └──(a rest, when there is plenty to run)─────────────────┘
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ from .events import PlanGrew, PlanningFailed
 from .jobs import failure_of
 from .model import Failure, FailureKind
 from .planner import FileWithoutRows, PlannedMiniBatch, PlanRequest, plan
+from .spec import KINDS
 from .tables import JobRow, add_plan
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
     from .events import Event
     from .inputs import Remote
+    from .planner import ByNodes
     from .store import Store
 
 _FLUSH_SECONDS = 0.02
@@ -36,6 +41,10 @@ _FLUSH_ROWS = 2048
 _FLUSH_BYTES = 4 * 2**20
 #: Writes that may be on their way to the disk before the listing waits for it.
 _WRITES_AHEAD = 4
+#: With so many mini-batches waiting to be read from the plan, each second of listing is followed by so many of rest:
+#: what runs them needs the interpreter, and would be slow for as long as the listing of a large input takes.
+_PLENTY = 4096
+_REST = 3.0
 
 #: Bytes of one mini-batch's slice at most: it travels in one message, beside others.
 _SLICE_LIMIT = 2 * 2**20
@@ -58,14 +67,19 @@ class Planning:
         store: Store,
         on_planned: Callable[[PlanGrew, list[PlanRow]], object],
         tell: Callable[[Event], None],
+        ahead: Callable[[], int],
         remote: Remote | None = None,
+        nodes: ByNodes | None = None,
     ) -> None:
+        """`ahead` says how many mini-batches are planned and not opened yet."""
         self._row = replace(row)
         self._request = request
         self._store = store
         self._on_planned = on_planned
         self._tell = tell
+        self._ahead = ahead
         self._remote = remote
+        self._nodes = replace(nodes, idle=self._flush_all) if nodes else None
         self._stopped = threading.Event()
         self._rows: list[PlanRow] = []
         self._bytes = 0
@@ -73,18 +87,23 @@ class Planning:
         self._items = 0
         self._last: PlannedMiniBatch | FileWithoutRows | None = None
         self._unreadable: list[job_pb2.Failure] = []
-        self._ahead: deque[Future[None]] = deque()
+        self._writing: deque[Future[None]] = deque()
+        self._rested = 0.0
         self._thread = threading.Thread(target=self._run, name=f"plan-{row.job_id}", daemon=True)
         self._thread.start()
 
     def stop(self, patience: float = 0.0) -> None:
         """Ends the listing at its next mini-batch, waiting at most `patience` seconds; what is written stays."""
         self._stopped.set()
+        if self._nodes:
+            self._nodes.ask.stop()
         self._thread.join(patience)
 
     def _run(self) -> None:
         try:
             self._plan()
+        except CancelledError:
+            return  # stopped while it waited for a node
         except (OSError, ValueError, BatchmeshError) as error:
             self._failed(f"Listing the input failed: {error}")
         except Exception as error:  # noqa: BLE001 a damaged file may raise anything; the job says so, and ends
@@ -93,16 +112,24 @@ class Planning:
 
     def _plan(self) -> None:
         flushed = 0.0
-        for planned in plan(self._request, self._row.cursor, self._remote):
+        kind = KINDS.get(job_pb2.InputKind.ValueType(self._row.input_kind))
+        for planned in plan(self._request, self._row.cursor, self._remote, kind, self._nodes):
             if self._stopped.is_set():
                 return
             self._take(planned)
             due = time.monotonic() - flushed > _FLUSH_SECONDS
             if due or len(self._rows) >= _FLUSH_ROWS or self._bytes >= _FLUSH_BYTES:
                 self._flush(ended=False)
+                self._rest()
                 flushed = time.monotonic()
         if not self._stopped.is_set():
             self._flush(ended=True)
+
+    def _rest(self) -> None:
+        worked = time.thread_time() - self._rested
+        if self._ahead() > _PLENTY:
+            self._stopped.wait(_REST * worked)
+        self._rested = time.thread_time()
 
     def _take(self, planned: PlannedMiniBatch | FileWithoutRows) -> None:
         row = self._row
@@ -124,6 +151,11 @@ class Planning:
         row.planned += 1
         row.planned_items += planned.items
 
+    def _flush_all(self) -> None:
+        """Nothing more is planned for a while."""
+        if self._rows or self._empty:
+            self._flush(ended=False)
+
     def _flush(self, ended: bool) -> None:
         self._row.planning_ended = int(ended)
         self._row.cursor = self._last.cursor if self._last else self._row.cursor
@@ -139,9 +171,9 @@ class Planning:
         done = self._store.write(add_plan(self._row, rows, self._empty))
         done.add_done_callback(lambda future: self._written(future, grew, rows))
         self._rows, self._empty, self._unreadable, self._items, self._bytes = [], [], [], 0, 0
-        self._ahead.append(done)
-        while len(self._ahead) > _WRITES_AHEAD:
-            self._ahead.popleft().result()
+        self._writing.append(done)
+        while len(self._writing) > _WRITES_AHEAD:
+            self._writing.popleft().result()
 
     def _written(self, future: Future[None], grew: PlanGrew, rows: list[PlanRow]) -> None:
         error = future.exception()

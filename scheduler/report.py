@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .jobs import JobRecord
     from .model import Counts, Failure, State
-    from .tables import ReportRow
+    from .report_rows import ReportRow
 
 
 _SUCCEEDED = storage_pb2.ProcessedMiniBatches.STATUS_SUCCEEDED

@@ -38,13 +38,13 @@ _DEFAULTS: dict[str, bool | int | float | str] = {
     "isolate_failures": True,
     "workspace": "default",
 }
-_KINDS = {
+KINDS = {
     job_pb2.INPUT_KIND_FILES: "files",
     job_pb2.INPUT_KIND_CSV: "csv",
     job_pb2.INPUT_KIND_PARQUET: "parquet",
     job_pb2.INPUT_KIND_JSONL: "jsonl",
 }
-KIND_NUMBERS = {name: number for number, name in _KINDS.items()}
+KIND_NUMBERS = {name: number for number, name in KINDS.items()}
 #: What the environment is called among the settings that an output depends on.
 ENVIRONMENT = "the environment"
 _JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -108,7 +108,7 @@ def plan_request(spec: job_pb2.JobSpec) -> PlanRequest:
     """What the planner needs of a spec."""
     return PlanRequest(
         inputs=tuple(spec.inputs),
-        kind=_KINDS.get(spec.input_kind),
+        kind=KINDS.get(spec.input_kind),
         mini_batch_size=spec.mini_batch_size or None,
         csv_header=spec.csv_header,
         csv_types=dict(spec.csv_types),

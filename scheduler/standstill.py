@@ -24,6 +24,8 @@ def waiting_for(job: JobState, has_nodes: bool, without_nodes: str = "no node ha
         return held_up
     if not has_nodes:
         return without_nodes
+    if job.planning_held_up and not job.waiting:
+        return job.planning_held_up
     if job.awaited:
         return "nodes that served it before tell what they still run"
     if not job.pools:
@@ -51,6 +53,14 @@ def stands_still(job: JobState) -> bool:
     Such a reason has no time limit, or one of its own.
     """
     return bool(_held_up(job)) or all(pool.adrift or pool.phase is not PoolPhase.READY for pool in job.pools.values())
+
+
+def excuse(job: JobState, now: float) -> None:
+    """Moves the limits of what a named reason holds up."""
+    if stands_still(job):
+        job.last_progress = now
+    if job.planning_held_up:
+        job.since = now
 
 
 def overdue(job: JobState, now: float) -> Failure | None:

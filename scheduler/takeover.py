@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from .attempts import begin, bring_back, out_on, wait_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .events import HeldAttempt
     from .model import JobState, MiniBatch
 
 
-def open_again(job: JobState, opened: Iterable[MiniBatch]) -> None:
+def open_again(job: JobState, opened: Sequence[MiniBatch]) -> None:
     """Lets mini-batches wait that a node holds and that were not read from the plan yet."""
+    if not opened:  # most often, and a thousand nodes may come at once while thousands are out
+        return
     here = {each.index for each in job.waiting} | {each.mini_batch.index for each in job.running.values()}
     wait_first(job, [each for each in opened if each.index not in here])
 
@@ -25,6 +27,8 @@ def take_over(job: JobState, node_id: str, held: Sequence[HeldAttempt], now: flo
 
     What it does not hold waits again. What it holds and was thought to wait is out.
     """
+    if not held and not job.pools[node_id].open:
+        return []
     mine = {each.attempt_id for each in held}
     bring_back(job, [attempt for attempt in out_on(job, node_id) if attempt not in mine])
     unwanted = _adopt(job, node_id, held, now) if held else []

@@ -13,12 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batchmesh.data import csv_parser, text
-from batchmesh.data.blocks import BLOCK, blocks, is_gzip, open_table
+from batchmesh.data.blocks import blocks, is_gzip, open_table
 from batchmesh.data.columns import Column, distinct, with_given
-from batchmesh.data.cuts import Place
+from batchmesh.data.places import Place
 from batchmesh.data.records import CsvScanner
 from batchmesh.data.sampling import LIMIT, whole_records
 from batchmesh.data.slices import Batch, Piece, RowFailure, SliceFields, UnreadableFile, UnreadableSlice, changed
+from batchmesh.data.sources import local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from batchmesh.data.size import MiniBatchSize
+    from batchmesh.data.sources import Source
+
+#: Bytes of a record without end that are looked at: the empty lines before it.
+_SHOWN = 1024 * 1024
+#: Bytes at the start of a piece that tell whether it begins within quotes, if they hold a record.
+_JUDGED = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,9 @@ def split(path: str, size: MiniBatchSize, options: CsvOptions, after: dict[str, 
     Errors: UnreadableFile.
     """
     with text.damage_as(UnreadableFile, path):
-        head = read_head(path, options.header)
-        if head.names:
-            yield from text.pieces(
-                _table(path, head, options.types), size, after, {"kind": "csv", "delimiter": head.delimiter}
-            )
+        found = table(local(path), options)
+        if found is not None:
+            yield from text.pieces(found, size, after)
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,11 @@ class Head:
     body: Place
 
 
-def read_head(path: str, header: bool) -> Head:
+def read_head(source: Source, header: bool) -> Head:
     """Errors: UnreadableFile if the first record is no header; OSError and its like."""
-    zipped, delimiter = is_gzip(path), _delimiter_of(path)
-    with open_table(path, zipped) as file:
+    path = source.path
+    zipped, delimiter = is_gzip(source), delimiter_of(path)
+    with open_table(source, zipped) as file:
         mark = text.length_of_mark(path, file.read(3))
         file.seek(mark)
         record, behind = _first_record(file, delimiter, Place(mark, 1, 1), path)
@@ -95,33 +101,41 @@ def read(fields: SliceFields) -> Batch:
     return Batch(text.to_pandas(table, columns), failures)
 
 
-def _table(path: str, head: Head, types: Mapping[str, str]) -> text.TextTable:
+def table(source: Source, options: CsvOptions) -> text.TextTable | None:
+    """None if there is nothing in it. Errors: as of read_head."""
+    head = read_head(source, options.header)
+    if not head.names:
+        return None
+
     def infer(sample: bytes) -> list[Column]:
-        return with_given(csv_parser.infer(sample, head.names, head.delimiter), types)
+        return with_given(csv_parser.infer(sample, head.names, head.delimiter), options.types)
 
     return text.TextTable(
-        path,
+        source,
         head.zipped,
         head.body,
         partial(CsvScanner, head.delimiter),
         partial(_whole_records, width=len(head.names), delimiter=head.delimiter),
         infer,
+        {"kind": "csv", "delimiter": head.delimiter},
     )
 
 
 def _whole_records(piece: bytes, is_first: bool, width: int, delimiter: str) -> bytes:
     """Of a piece from the middle nobody knows whether it begins within quotes: what parses better is taken."""
-    outside = whole_records(piece, CsvScanner(delimiter), is_first)
-    if is_first or b'"' not in piece:
-        return outside
-    wrong = csv_parser.ragged_share(outside, width, delimiter)
-    if wrong == 0:
-        return outside
-    inside = whole_records(piece, CsvScanner(delimiter, inside=True), False)
-    return inside if csv_parser.ragged_share(inside, width, delimiter) < wrong else outside
+
+    def wrong(inside: bool) -> float:
+        start = whole_records(piece[:_JUDGED], CsvScanner(delimiter, inside), False)
+        records = start or whole_records(piece, CsvScanner(delimiter, inside), False)
+        return csv_parser.ragged_share(records, width, delimiter)
+
+    doubtful = not is_first and b'"' in piece
+    inside = doubtful and (outside := wrong(False)) > 0 and wrong(True) < outside
+    return whole_records(piece, CsvScanner(delimiter, inside), is_first)
 
 
-def _delimiter_of(path: str) -> str:
+def delimiter_of(path: str) -> str:
+    """By its name."""
     name = os.path.basename(path).lower()
     return "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
 
@@ -153,7 +167,7 @@ def _names_of(fields: list[bytes], path: str) -> list[str]:
 
 def _unterminated(fields: SliceFields) -> RowFailure:
     """It may be as large as the file: only what shows where it begins is read."""
-    data = text.load({**fields, "length": min(fields["length"], BLOCK)})
+    data = text.load({**fields, "length": min(fields["length"], _SHOWN)})
     line = text.Records(data, CsvScanner(fields["delimiter"])).line(0)
     return text.failure(fields, line, 0, None, "a quoted field begins in this row and never ends")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchmesh.data.size import MiniBatchSize
+from batchmesh.data.places import Cut, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,33 +15,7 @@ if TYPE_CHECKING:
 
     from batchmesh.data.records import Bytes, Marks
     from batchmesh.data.sampling import Scanner
-
-
-class Place(NamedTuple):
-    """A byte of a file, the line it begins (from 1) and the row that is next there (from 1)."""
-
-    offset: int
-    line: int
-    row: int
-
-
-class Cut(NamedTuple):
-    """`rows` rows from `start` on, up to byte `end.offset`; of an `unterminated` one a quoted field never ends."""
-
-    start: Place
-    end: Place
-    unterminated: bool = False
-
-    @property
-    def rows(self) -> int:
-        return self.end.row - self.start.row
-
-
-def even_size(size: MiniBatchSize, total: int) -> MiniBatchSize:
-    """As many pieces of `total` bytes as asked for, but alike, so that no crumb is left at the end."""
-    if size.unit != "bytes" or total <= size.amount:
-        return size
-    return MiniBatchSize(-(-total // -(-total // size.amount)), "bytes")
+    from batchmesh.data.size import MiniBatchSize
 
 
 class Cutter:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from batchmesh.data import jsonl_values, text
 from batchmesh.data.blocks import is_gzip, open_table
 from batchmesh.data.columns import Column, with_given
-from batchmesh.data.cuts import Place
+from batchmesh.data.places import Place
 from batchmesh.data.records import LineScanner
 from batchmesh.data.sampling import whole_records
 from batchmesh.data.slices import Batch, Piece, SliceFields, UnreadableFile, changed
+from batchmesh.data.sources import local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchmesh.data.size import MiniBatchSize
+    from batchmesh.data.sources import Source
 
 
 def split(
@@ -30,16 +32,20 @@ def split(
 
     Errors: UnreadableFile.
     """
+    with text.damage_as(UnreadableFile, path):
+        yield from text.pieces(table(local(path), types), size, after)
+
+
+def table(source: Source, types: Mapping[str, str]) -> text.TextTable:
+    """Errors: UnreadableFile for UTF-16; OSError and its like."""
 
     def infer(sample: bytes) -> list[Column]:
         return with_given(jsonl_values.infer(sample), types)
 
-    with text.damage_as(UnreadableFile, path):
-        zipped = is_gzip(path)
-        with open_table(path, zipped) as file:
-            mark = text.length_of_mark(path, file.read(3))
-        table = text.TextTable(path, zipped, Place(mark, 1, 1), LineScanner, _whole_records, infer)
-        yield from text.pieces(table, size, after, {"kind": "jsonl"})
+    zipped = is_gzip(source)
+    with open_table(source, zipped) as file:
+        mark = text.length_of_mark(source.path, file.read(3))
+    return text.TextTable(source, zipped, Place(mark, 1, 1), LineScanner, _whole_records, infer, {"kind": "jsonl"})
 
 
 def _whole_records(piece: bytes, is_first: bool) -> bytes:

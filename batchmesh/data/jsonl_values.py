@@ -10,7 +10,6 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.json
 
@@ -20,6 +19,8 @@ from batchmesh.data.text import Records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
 _LARGEST_BLOCK = 1024 * 1024 * 1024
 _EXACT_IN_FLOAT = 2**53
@@ -212,6 +213,8 @@ def _array(values: list[Any], type_name: str) -> pa.Array:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
+    import pandas as pd  # who splits has no use for it
+
     series: dict[str, Any] = {}
     for column in columns:
         values = [row.get(column.name) for row in rows]

@@ -43,7 +43,7 @@ def kind_of_input(text: str, first: str | None = None) -> str:
     """
     ending_is_open = listing.is_glob(text) and listing.is_glob(os.path.splitext(text)[1] or "-")
     if listing.is_folder(text) or ending_is_open:
-        return kind_of_path(first or next(listing.list_input(text)))
+        return kind_of_path(first or listing.first_file(text))
     return kind_of_path(text)
 
 

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+#: A mask at one bit a byte, the first one lowest, in words: what runs along a whole block is cheap there.
+Bits = npt.NDArray[np.uint64]
 
 _TAB, _LF, _CR, _SPACE, _QUOTE = 9, 10, 13, 32, 34
-_TEXT = 0  # stands for a byte before a block that nothing can open behind
+_LAST = np.uint64(63)  # the last bit of a word
 
 
 class Marks(NamedTuple):
@@ -36,9 +38,8 @@ class CsvScanner:
     def __init__(self, delimiter: str, inside: bool = False) -> None:
         self.inside = inside
         self._at_start = not inside
-        self._before = _TEXT if inside else _LF
-        self._may_open_behind = np.zeros(256, np.bool_)
-        self._may_open_behind[[ord(delimiter), _LF, _CR, _QUOTE]] = True
+        self._delimiter = ord(delimiter)
+        self._opens_next = not inside  # a quote that is the next byte
 
     @property
     def is_open(self) -> bool:
@@ -47,51 +48,54 @@ class CsvScanner:
 
     def scan(self, block: Bytes) -> Marks:
         """Both masks are as long as the block."""
-        line_ends, returns = _line_ends(block)
-        closed = self._outside_quotes(block, line_ends)
+        text = block.tobytes()  # tells at the speed of memory that a block has no CR or no quote
+        line_ends, returns = _line_ends(block, b"\r" in text)
+        closed = line_ends
+        if b'"' in text:
+            closed = self._outside_quotes(block, line_ends)
+        elif self.inside:
+            closed = np.zeros_like(line_ends)
+        if text[-1] != _QUOTE:
+            self._opens_next = text[-1] in (self._delimiter, _LF, _CR)
         row_ends = self._without_empty(block, closed, returns)
         self._at_start = bool(closed[-1])
         return Marks(line_ends, row_ends)
 
     def _outside_quotes(self, block: Bytes, line_ends: Mask) -> Mask:
-        is_quote = block == _QUOTE
-        quotes = np.flatnonzero(is_quote)
-        if not len(quotes):
-            self._before = int(block[-1])
-            return np.zeros_like(line_ends) if self.inside else line_ends
-        if not self._all_toggle(block, quotes):
-            quotes = self._toggles(block, quotes)
-            is_quote = np.zeros_like(is_quote)
-            is_quote[quotes] = True
-        self._before = int(block[-1])
-        if self._before == _QUOTE and not is_quote[-1]:
-            self._before = _TEXT
-        # One running exclusive-or over the toggles: 1 inside quotes, and wherever a line could not end anyway.
-        inside = np.bitwise_xor.accumulate(is_quote.view(np.uint8)).view(np.bool_)
-        closed = line_ends & inside if self.inside else line_ends > inside
-        self.inside ^= bool(len(quotes) & 1)
-        return closed
+        """Parity alone tells what is inside where each quote opens or closes. It does in nearly all files."""
+        quotes = block == _QUOTE
+        opens_behind = line_ends | (block == self._delimiter)
+        toggles = _packed(quotes)
+        inside = _running_parity(toggles, self.inside)
+        if (toggles & inside & ~_moved_on(_packed(opens_behind | quotes), self._opens_next)).any():
+            inside = self._by_runs(quotes, opens_behind)
+        elif quotes[-1]:
+            self._opens_next = True
+        self.inside = bool(inside[-1] >> _LAST)
+        return line_ends > np.unpackbits(inside.view(np.uint8), count=len(block), bitorder="little").view(np.bool_)
 
-    def _all_toggle(self, block: Bytes, quotes: npt.NDArray[np.intp]) -> bool:
-        """Whether each quote opens or closes: then parity alone tells what is inside. True of nearly all files."""
-        openers = quotes[int(self.inside) :: 2]
-        before = block[openers - 1]
-        if len(openers) and openers[0] == 0:
-            before[0] = self._before
-        return bool(self._may_open_behind[before].all())
+    def _by_runs(self, quotes: Mask, opens_behind: Mask) -> Bits:
+        """What is inside, if some quotes are plain text within an unquoted field.
 
-    def _toggles(self, block: Bytes, quotes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """The quotes that open or close, one by one: some are plain text within an unquoted field."""
-        inside, toggles, last = self.inside, [], -1 if self._before == _QUOTE else -2
-        before = block[quotes - 1]
-        if quotes[0] == 0:
-            before[0] = self._before
-        may_open = self._may_open_behind[before] & (before != _QUOTE)
-        for at, opens in zip(quotes.tolist(), may_open.tolist()):  # noqa: B905  (CPython 3.9)
-            if inside or opens or last == at - 1:
-                toggles.append(at)
-                inside, last = not inside, at
-        return np.array(toggles, np.intp)
+        Quotes in a row open and close by turns, so that an odd number of them changes sides; where the first cannot
+        open, all are plain text outside, and an odd number closes inside: it is outside behind them in any case.
+        """
+        at = np.flatnonzero(quotes)
+        first = np.flatnonzero(np.diff(at, prepend=-2) != 1)
+        starts = at[first]
+        opens = opens_behind[starts - 1]
+        if starts[0] == 0:
+            opens[0] = self._opens_next
+        is_odd = (np.diff(first, append=len(at)) & 1).astype(np.bool_)
+        flips = np.logical_xor.accumulate(is_odd & opens)
+        last_reset = np.maximum.accumulate(np.where(is_odd & ~opens, np.arange(len(starts)), -1))
+        inside_behind = flips ^ np.where(last_reset < 0, self.inside, flips[last_reset])
+        inside_before = np.concatenate(([self.inside], inside_behind[:-1]))
+        if quotes[-1]:
+            self._opens_next = bool(inside_before[-1] | opens[-1])
+        toggles = np.zeros_like(quotes)
+        toggles[starts[inside_behind != inside_before]] = True
+        return _running_parity(_packed(toggles), self.inside)
 
     def _without_empty(self, block: Bytes, closed: Mask, returns: Mask | None) -> Mask:
         row_ends = np.empty_like(closed)
@@ -143,15 +147,41 @@ class LineScanner:
         return row_ends
 
 
-def _line_ends(block: Bytes) -> tuple[Mask, Mask | None]:
+def _line_ends(block: Bytes, has_returns: bool) -> tuple[Mask, Mask | None]:
     """The last byte of each line end, and the CRs that have an LF behind them (None if there is no CR)."""
     feeds = block == _LF
-    returns = block == _CR
-    if not returns.any():
+    if not has_returns:
         return feeds, None
+    returns = block == _CR
     paired = np.zeros_like(returns)
     np.logical_and(returns[:-1], feeds[1:], out=paired[:-1])
     return feeds | (returns > paired), paired
+
+
+def _packed(mask: Mask) -> Bits:
+    """What is missing of the last word is zero."""
+    packed = np.packbits(mask, bitorder="little")
+    if len(packed) % 8:
+        packed = np.concatenate((packed, np.zeros(-len(packed) % 8, np.uint8)))
+    return packed.view("<u8")
+
+
+def _running_parity(bits: Bits, carry: bool) -> Bits:
+    """Each bit the exclusive-or of all up to it, and of `carry`."""
+    parity = bits.copy()
+    for distance in (1, 2, 4, 8, 16, 32):
+        parity ^= parity << np.uint64(distance)
+    is_odd = np.bitwise_xor.accumulate(parity >> _LAST)
+    parity[1:] ^= np.negative(is_odd[:-1])  # all ones if it is
+    return ~parity if carry else parity
+
+
+def _moved_on(bits: Bits, carry: bool) -> Bits:
+    """Each bit in the place of the next one, and `carry` in that of the first."""
+    moved = bits << np.uint64(1)
+    moved[1:] |= bits[:-1] >> _LAST
+    moved[0] |= np.uint64(carry)
+    return moved
 
 
 def _is_blank(block: Bytes) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 
+from batchmesh.data.blocks import blocks
 from batchmesh.data.records import CsvScanner, LineScanner, Marks
 
 if TYPE_CHECKING:
@@ -33,12 +35,16 @@ def draw(file: BinaryIO, start: int, end: int, whole_records: Callable[[bytes, b
 
 def whole_records(piece: bytes, scanner: CsvScanner | LineScanner, is_first: bool) -> bytes:
     """What lies between the first and the last row end; with `is_first` also what is before."""
-    if not piece:
-        return b""
-    ends = np.flatnonzero(scanner.scan(np.frombuffer(piece, np.uint8)).row_ends)
-    if not len(ends):
-        return b""
-    return piece[0 if is_first else int(ends[0]) + 1 : int(ends[-1]) + 1]
+    start = 0 if is_first else None
+    end = at = 0
+    for block in blocks(BytesIO(piece)):
+        row_ends = scanner.scan(block).row_ends.tobytes()
+        last = row_ends.rfind(1) + 1
+        if last:
+            start = at + row_ends.find(1) + 1 if start is None else start
+            end = at + last
+        at += len(block)
+    return piece[start:end]
 
 
 class Sampler:

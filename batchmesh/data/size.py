@@ -39,6 +39,13 @@ class MiniBatchSize:
         return cls(amount, unit or "bytes")
 
 
+def even_size(size: MiniBatchSize, total: int) -> MiniBatchSize:
+    """As many pieces of `total` bytes as asked for, but alike, so that no crumb is left at the end."""
+    if size.unit != "bytes" or total <= size.amount:
+        return size
+    return MiniBatchSize(-(-total // -(-total // size.amount)), "bytes")
+
+
 def check_syntax(text: str | int | None) -> None:
     """Refuses what no kind of input could mean.
 

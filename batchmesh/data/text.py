@@ -10,17 +10,19 @@ import os
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from batchmesh.data.blocks import blocks, open_table
-from batchmesh.data.cuts import Cut, Cutter, Place, even_size
+from batchmesh.data.cuts import Cutter
+from batchmesh.data.pieces import TextFile, piece_of
+from batchmesh.data.places import Cut, Place
 from batchmesh.data.sampling import Sampler, draw
-from batchmesh.data.size import MiniBatchSize
+from batchmesh.data.size import MiniBatchSize, even_size
 from batchmesh.data.slices import (
-    Piece,
     RowFailure,
     SliceFields,
     UnreadableFile,
@@ -28,6 +30,7 @@ from batchmesh.data.slices import (
     changed,
     check_size,
 )
+from batchmesh.data.sources import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
     from batchmesh.data.columns import Column
     from batchmesh.data.records import CsvScanner, LineScanner
+    from batchmesh.data.slices import Piece
+    from batchmesh.data.sources import Source
 
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -47,12 +52,14 @@ _EVERYTHING = MiniBatchSize(2**62, "bytes")
 class TextTable:
     """One file as its splitter sees it; `body` is where its first row may begin, behind mark and header."""
 
-    path: str
+    source: Source
     zipped: bool
     body: Place
     scanner: Callable[[], CsvScanner | LineScanner]
     whole_records: Callable[[bytes, bool], bytes]
     infer: Callable[[bytes], list[Column]]
+    #: Fields of its slices that its format adds.
+    extra: SliceFields
 
 
 @contextmanager
@@ -75,55 +82,46 @@ def length_of_mark(path: str, start: bytes) -> int:
     return len(BOM) if start.startswith(BOM) else 0
 
 
-def pieces(table: TextTable, size: MiniBatchSize, after: dict[str, int] | None, extra: SliceFields) -> Iterator[Piece]:
-    """The slices of one file; a gzip file is one. `extra` goes into the fields of each."""
-    start = table.body if after is None else Place(**after)
-    planned = os.stat(table.path).st_size
+def pieces(table: TextTable, size: MiniBatchSize, after: dict[str, int] | None) -> Iterator[Piece]:
+    """The slices of one file of this host; a gzip file is one."""
+    start, path = table.body if after is None else Place(**after), table.source.path
+    of_file = TextFile({**table.extra, "file": path}, os.stat(path).st_size, table.zipped)
     found = _of_stream(table, start) if table.zipped else _of_file(table, size, start)
     for cut, columns in found:
-        fields = {
-            **extra,
-            "file": table.path,
-            "size": planned,
-            "offset": cut.start.offset,
-            "length": cut.end.offset - cut.start.offset,
-            "line": cut.start.line,
-            "row": cut.start.row,
-            "rows": cut.rows,
-            "columns": [list(column) for column in columns],
-        }
-        if table.zipped:
-            fields["zipped"] = True
-        if cut.unterminated:
-            fields["unterminated"] = True
-        yield Piece(cut.rows, fields, 0, cut.end._asdict())
+        yield piece_of(cut, columns, of_file)
 
 
 def _of_file(table: TextTable, size: MiniBatchSize, start: Place) -> Iterator[tuple[Cut, list[Column]]]:
-    with open_table(table.path, False) as file:
-        end = os.fstat(file.fileno()).st_size
+    with open_table(table.source, False) as file:
+        end = file.seek(0, SEEK_END)
         cutter = Cutter(even_size(size, end - table.body.offset), table.scanner(), start)
         columns: list[Column] | None = None
         file.seek(start.offset)
         for cut in cutter.cut(blocks(file)):
             if columns is None:
-                columns = _columns_of(table, end)
+                columns = columns_of(table)
             yield cut, columns
 
 
-def _columns_of(table: TextTable, end: int) -> list[Column]:
-    with open_table(table.path, False) as file:
-        return table.infer(draw(file, table.body.offset, end, table.whole_records))
+def columns_of(table: TextTable) -> list[Column]:
+    """Of a file that is not zipped: the same whoever asks, however its rows are cut."""
+    with open_table(table.source, False) as file:
+        return table.infer(draw(file, table.body.offset, file.seek(0, SEEK_END), table.whole_records))
 
 
 def _of_stream(table: TextTable, start: Place) -> Iterator[tuple[Cut, list[Column]]]:
-    with open_table(table.path, True) as file:
+    cuts, columns = cuts_of_stream(table, start)
+    for cut in cuts:
+        yield cut, columns
+
+
+def cuts_of_stream(table: TextTable, start: Place) -> tuple[list[Cut], list[Column]]:
+    """What is left of a zipped file from `start` on: one cut, another one if a quoted field never ends, or none."""
+    with open_table(table.source, True) as file:
         file.seek(start.offset)
         sampler = Sampler(table.scanner())
         cuts = list(Cutter(_EVERYTHING, sampler, start).cut(blocks(file, 256 * 1024)))
-    columns = table.infer(sampler.sample()) if cuts else []
-    for cut in cuts:
-        yield cut, columns
+    return cuts, table.infer(sampler.sample()) if cuts else []
 
 
 def load(fields: SliceFields) -> bytearray:
@@ -135,7 +133,7 @@ def load(fields: SliceFields) -> bytearray:
     data = bytearray(1 + fields["length"])
     data[0] = 10
     filled = 1
-    with damage_as(UnreadableSlice, fields["file"]), open_table(fields["file"], "zipped" in fields) as file:
+    with damage_as(UnreadableSlice, fields["file"]), open_table(local(fields["file"]), "zipped" in fields) as file:
         check_size(fields, os.fstat(file.fileno()).st_size)
         file.seek(fields["offset"])
         while filled < len(data) and (count := file.readinto(memoryview(data)[filled:])):  # type: ignore[attr-defined]
@@ -158,12 +156,16 @@ class Records:
     """Where the records of a loaded slice are: one scan, made only when a row is bad."""
 
     def __init__(self, data: bytearray, scanner: CsvScanner | LineScanner) -> None:
-        marks = scanner.scan(np.frombuffer(data, np.uint8))
-        self._data, self._blank = data, scanner.blank
-        self._line_ends = np.flatnonzero(marks.line_ends)
-        self._ends = np.flatnonzero(marks.row_ends) + 1
+        line_ends, ends, at = [], [], 0
+        for block in blocks(BytesIO(data)):
+            marks = scanner.scan(block)
+            line_ends.append(np.flatnonzero(marks.line_ends) + at)
+            ends.append(np.flatnonzero(marks.row_ends) + (at + 1))
+            at += len(block)
         if scanner.is_open:
-            self._ends = np.append(self._ends, len(data))
+            ends.append(np.array([len(data)]))
+        self._data, self._blank = data, scanner.blank
+        self._line_ends, self._ends = np.concatenate(line_ends), np.concatenate(ends)
 
     def __len__(self) -> int:
         return len(self._ends)

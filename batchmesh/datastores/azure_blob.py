@@ -139,7 +139,7 @@ class AzureBlobDatastore:
         last = b""
         for blob in self._listed(prefix):
             parts = blob.name[len(folder) :].split("/")
-            if any(part.startswith(".") and part not in (".", "..") for part in parts) or not _matches(pattern, parts):
+            if any(part.startswith(".") and part not in (".", "..") for part in parts) or not pattern.matches(parts):
                 continue
             self._checked(blob.name)
             if (this := blob.name.encode()) <= last:
@@ -287,13 +287,6 @@ def _split(pattern: str) -> tuple[str, list[str]]:
     parts = pattern.split("/")
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     return "".join(f"{part}/" for part in parts[:fixed]), parts[fixed:]
-
-
-def _matches(pattern: Pattern, parts: list[str]) -> bool:
-    state = pattern.start()
-    for part in parts:
-        state = pattern.step(state, part.encode())
-    return pattern.accepts(state)
 
 
 def _is_folder(blob: BlobProperties) -> bool:

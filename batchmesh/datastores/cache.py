@@ -3,7 +3,7 @@
     hold() ──▶ is it there? ──no──▶ fetch(hidden path) ──rename──▶ FOLDER/<digest of its key>/<its own name>
                     └────────────────yes────────────────────────────────┘
 
-Used by the scheduler for tables and by agents for what workers read. Blocking, and for any number of threads. The least
+Used by agents for what workers read. Blocking, and for any number of threads. The least
 recently used go when all together are too large; what is held stays.
 """
 

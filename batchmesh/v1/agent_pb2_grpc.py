@@ -39,6 +39,11 @@ class AgentServiceStub:
                 request_serializer=batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesRequest.SerializeToString,
                 response_deserializer=batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesResponse.FromString,
                 _registered_method=True)
+        self.ScanTable = channel.unary_unary(
+                '/batchmesh.v1.AgentService/ScanTable',
+                request_serializer=batchmesh_dot_v1_dot_agent__pb2.ScanTableRequest.SerializeToString,
+                response_deserializer=batchmesh_dot_v1_dot_agent__pb2.ScanTableResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -57,6 +62,18 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScanTable(self, request, context):
+        """Called by the scheduler while it plans a job over a large table, or one in a datastore: what is in a file, or in a
+        part of it. Reads and remembers nothing else: it may be asked again, and of another node. A file that cannot be read
+        is no error: the response says why.
+        Errors: INVALID_ARGUMENT (BAD_ENTRY: the datastore cannot be opened; REFUSED: nothing is asked, or of a kind that is
+        no table), NOT_FOUND (NO_ENTRY), INTERNAL (DATASTORE_FAILED), UNAVAILABLE (MESH_UNREACHABLE: storage does not say
+        how to open the datastore).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -64,6 +81,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.RunMiniBatches,
                     request_deserializer=batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesRequest.FromString,
                     response_serializer=batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesResponse.SerializeToString,
+            ),
+            'ScanTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScanTable,
+                    request_deserializer=batchmesh_dot_v1_dot_agent__pb2.ScanTableRequest.FromString,
+                    response_serializer=batchmesh_dot_v1_dot_agent__pb2.ScanTableResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +115,33 @@ class AgentService:
             '/batchmesh.v1.AgentService/RunMiniBatches',
             batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesRequest.SerializeToString,
             batchmesh_dot_v1_dot_agent__pb2.RunMiniBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScanTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/batchmesh.v1.AgentService/ScanTable',
+            batchmesh_dot_v1_dot_agent__pb2.ScanTableRequest.SerializeToString,
+            batchmesh_dot_v1_dot_agent__pb2.ScanTableResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Azurite, Co
 
 @pytest.fixture(scope="module")
 def lab(data: tuple[Azurite, ContainerClient], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+    with Mesh(tmp_path_factory.mktemp("mesh"), agents=2, scheduler_options=("--plan-slice", "5KB")) as mesh:
         lab = Lab(mesh, *data)
         lab.register("blobs", account_key=KEY)
         yield lab

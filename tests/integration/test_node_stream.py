@@ -81,7 +81,7 @@ def story(
     after: Awaitable[None] | None = None,
 ) -> tuple[Agent, Scheduler]:
     """Plays a stream to its end."""
-    agent, told = Agent(script), scheduler or Scheduler()
+    agent, told = Agent(script), scheduler or Scheduler()  # type: ignore[abstract]
 
     async def whole() -> None:
         server, _ = new_server(lambda server: agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server), [])

@@ -16,13 +16,17 @@ from batchmesh.agent.budget import Budget
 from batchmesh.agent.config import Config
 from batchmesh.agent.environments import Environments
 from batchmesh.agent.fetching import Fetching
+from batchmesh.agent.files import Files
 from batchmesh.agent.groups import Groups
 from batchmesh.agent.job import Node
 from batchmesh.agent.pools import Pools
+from batchmesh.agent.scanning import Scanning
 from batchmesh.agent.service import SERVICE_NAME, AgentService
 from batchmesh.agent.storages import Storages
 from batchmesh.agent.supplies import Supplier
 from batchmesh.data.slices import encode_slice
+from batchmesh.datastores.cache import Cache
+from batchmesh.datastores.opening import open_datastore
 from batchmesh.v1 import agent_pb2, agent_pb2_grpc, job_pb2
 
 from .tiny_storage import TinyStorage
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchmesh.data.slices import SliceFields
+    from batchmesh.datastores.store import Datastore
+    from batchmesh.entries import Entry
 
 #: Seconds in which anything that these tests wait for has long happened.
 PATIENCE = 30.0
@@ -252,8 +258,11 @@ class Stream:
 
 
 @asynccontextmanager
-async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
-    """An agent with 2 slots, and its storage. `settings` are Config's; no worker outlives it."""
+async def agent_node(
+    folder: Path, opened: Callable[[Entry], Datastore] = open_datastore, **settings: Any
+) -> AsyncIterator[AgentNode]:
+    """An agent with 2 slots, and its storage; `opened` makes a datastore of what that says of it. `settings` are
+    Config's; no worker outlives it."""
     storage_address, address = f"unix:{folder}/storage", f"unix:{folder}/agent"
     storage = TinyStorage()  # type: ignore[abstract]
     storage_server = await storage.serve(storage_address)
@@ -266,7 +275,8 @@ async def agent_node(folder: Path, **settings: Any) -> AsyncIterator[AgentNode]:
     supplier = Supplier(artifacts, environments, fetching)
     node = Node(config, Pools(config), Budget(config.unacknowledged_bytes), fetching, supplier)
     storages = Storages()
-    service = AgentService(config, node, storages)
+    files = Files(Cache(config.work / "files", config.file_cache_bytes), 0.0, opened)
+    service = AgentService(config, node, storages, Scanning(files, config.parallel_scans))
     server, _ = serving.new_server(service.register, [SERVICE_NAME])
     server.add_insecure_port(address)
     await server.start()

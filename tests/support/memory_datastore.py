@@ -52,7 +52,7 @@ class MemoryDatastore:
         to.write_bytes(self._content(path))
 
     def open(self, path: str) -> BinaryIO:
-        return io.BytesIO(self._content(path))
+        return io.BufferedReader(io.BytesIO(self._content(path)))
 
     def upload(self, from_: Path, path: str, *, overwrite: bool) -> None:
         self.put(path, from_.read_bytes())

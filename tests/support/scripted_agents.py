@@ -290,7 +290,7 @@ def _planned(store: Store, spec: job_pb2.JobSpec, count: int) -> JobRow:
 
 
 async def _serve(scene: Scene, folder: Path, name: str) -> Any:
-    agent = scene.agents[name] = ScriptedAgent(f"unix:{folder / name}")
+    agent = scene.agents[name] = ScriptedAgent(f"unix:{folder / name}")  # type: ignore[abstract]
     server, _ = new_server(lambda server: agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server), [])
     server.add_insecure_port(agent.address)
     await server.start()

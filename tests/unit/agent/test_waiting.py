@@ -39,6 +39,12 @@ def test_a_worker_without_a_number_of_its_own_helps_another_rather_than_wait() -
     assert ids(waiting.take(1, 1)) == [1]
 
 
+def test_only_parts_of_row_groups_have_neighbours() -> None:
+    assert line(7).has_neighbours
+    assert not line(7, 0).has_neighbours
+    assert not line().has_neighbours
+
+
 def test_what_comes_back_from_a_dead_worker_stands_first_in_its_order() -> None:
     waiting = line(0, 0, 0, 0)
     waiting.put_back(waiting.take(0, 2))

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmesh.agent.window import MOST, Window, credits_to_return
+from batchmesh.agent.window import (
+    MOST,
+    MOST_IN_LINE,
+    MOST_NEIGHBOURS,
+    Window,
+    credits_to_return,
+    mini_batches_to_hold,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,31 @@ def test_one_slow_mini_batch_closes_the_window() -> None:
     window.saw([10] * 100)
     window.saw([50_000])
     assert window.along == 0
+
+
+@pytest.mark.parametrize(
+    ("elapsed_us", "waiting"),
+    [
+        ([1_000] * 8, MOST_NEIGHBOURS),
+        ([15_000] * 7 + [130_000], 17),
+        ([250_000] * 8, 2),
+        ([60_000_000] * 8, 1),
+        ([1_000] * 7, 1),
+    ],
+)
+def test_where_neighbours_share_something_half_a_second_is_covered(elapsed_us: list[int], waiting: int) -> None:
+    window = Window()
+    window.saw(elapsed_us)
+    assert window.waiting_beside_neighbours == waiting
+
+
+def test_a_node_of_many_workers_holds_no_line_that_takes_long_to_search() -> None:
+    windows = [Window() for _ in range(32)]
+    for each in windows:
+        each.saw([5_000] * 8)
+    assert mini_batches_to_hold(windows, neighbours=False) == 32 * 3
+    assert mini_batches_to_hold(windows, neighbours=True) == MOST_IN_LINE
+    assert mini_batches_to_hold(windows[:2], neighbours=True) == 2 * (1 + MOST_NEIGHBOURS)
 
 
 def test_two_workers_begin_with_four_credits() -> None:

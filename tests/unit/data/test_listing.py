@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchmesh.data.kinds import kind_of_inputs, kind_of_path
-from batchmesh.data.listing import InputRefused, list_input
+from batchmesh.data.listing import InputRefused, Pattern, first_file, list_input, list_runs
 
 
 def paths(*inputs: Path | str) -> list[str]:
@@ -100,8 +100,10 @@ def test_sockets_and_pipes_are_no_items(tmp_path: Path) -> None:
     ],
 )
 def test_a_glob_matches_files_part_by_part(tmp_path: Path, pattern: str, expected: list[str]) -> None:
-    touch(tmp_path, "a.csv", "x/b.csv", "x/d.txt", "x/y/c.csv")
+    names = ["a.csv", "x/b.csv", "x/d.txt", "x/y/c.csv"]
+    touch(tmp_path, *names)
     assert paths(tmp_path / pattern) == [str(tmp_path / name) for name in expected]
+    assert [name for name in names if Pattern(pattern.split("/")).matches(name.split("/"))] == expected
 
 
 def test_a_path_that_exists_is_itself_whatever_its_characters(tmp_path: Path) -> None:
@@ -114,6 +116,19 @@ def test_nothing_is_behind_an_input_that_is_one_file(tmp_path: Path) -> None:
     (made,) = touch(tmp_path, "file")
     assert list(list_input(made)) == [made]
     assert list(list_input(made, made)) == []
+
+
+@pytest.mark.parametrize("names", [("b", "a/c"), ("b", "a", ".a"), ("a-", "a/b"), (".a", "-a", "é"), ("é/b", "\x01")])
+def test_the_first_file_is_the_first_of_the_listing(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *names)
+    assert [first_file(str(tmp_path))] == paths(tmp_path)[:1]
+    assert [first_file(f"{tmp_path}/**")] == paths(tmp_path)[:1]
+
+
+def test_the_files_of_a_folder_come_in_one_run_up_to_the_next_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a", "b/c", "b/d", "e", "f")
+    found = [(os.path.relpath(run.folder, tmp_path), run.names) for run in list_runs(str(tmp_path))]
+    assert found == [(".", ["a"]), ("b", ["c", "d"]), (".", ["e", "f"])]
 
 
 def test_the_first_file_comes_before_later_folders_are_read(tmp_path: Path) -> None:

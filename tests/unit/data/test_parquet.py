@@ -55,6 +55,20 @@ def test_large_row_groups_are_parted_and_small_ones_joined(path: str) -> None:
     assert pieces(path, str(size * 2 + 100))[0].items == 200
 
 
+def test_a_row_group_little_larger_than_asked_for_is_not_parted(path: str) -> None:
+    size = max(pq.read_metadata(path).row_group(group).total_byte_size for group in range(10))
+    found = pieces(path, str(size * 3 // 4))
+    assert [piece.items for piece in found] == [100] * 9 + [50]
+    assert {piece.affinity for piece in found} == {0}
+
+
+def test_a_file_with_a_thousand_row_groups_is_read_from_any_of_them(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"i": range(1000)}), tmp_path / "t.parquet", row_group_size=1)
+    found = pieces(str(tmp_path / "t.parquet"), "7 rows")
+    read = frames(found[::-1])[::-1]
+    assert [row for frame in read for row in frame["i"]] == list(range(1000))
+
+
 def test_slices_of_one_row_group_share_an_affinity_and_others_do_not(path: str) -> None:
     found = pieces(path, "50 rows")
     assert [piece.affinity for piece in found[::2]][:9] == [piece.affinity for piece in found[1::2]]

@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from batchmesh.data.blocks import blocks
 from batchmesh.data.csv_parser import fields_of
-from batchmesh.data.cuts import Cut, Cutter, Place
+from batchmesh.data.cuts import Cutter
+from batchmesh.data.places import Cut, Place
 from batchmesh.data.records import CsvScanner, LineScanner
 from batchmesh.data.size import MiniBatchSize
 
 QUICK = settings(deadline=None, max_examples=400, database=None)
-CSV = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r", b"\r\n", b"a", b'a"', b',"', b"  "])).map(b"".join)
+TOKENS = st.sampled_from([b'"', b'""', b",", b"\n", b"\r", b"\r\n", b"a", b'a"', b',"', b"  "])
+CSV = st.lists(TOKENS).map(b"".join)
+#: Fields as they are in most files, so that parity carries over many words and blocks before something odd comes.
+FIELDS = st.sampled_from([b"1,", b'"a,b",', b'"a""b"\n', b"a\n", b'"x\ny"\r\n', b'5" pipe,', b'""\n', b"\n"])
+LONG_CSV = st.lists(FIELDS, min_size=20, max_size=120).map(b"".join)
 LINES = st.lists(st.sampled_from([b"{", b" ", b"\t", b"\r", b"\n", b"\r\n", b"x\n"])).map(b"".join)
 
 
@@ -54,6 +59,16 @@ def lines_in(data: bytes) -> int:
 @QUICK
 @given(CSV, st.integers(1, 9))
 def test_rows_end_where_the_parser_ends_them(data: bytes, block: int) -> None:
+    check_scan(data, block)
+
+
+@QUICK
+@given(LONG_CSV, st.integers(1, 300))
+def test_rows_end_there_over_many_words_of_bits(data: bytes, block: int) -> None:
+    check_scan(data, block)
+
+
+def check_scan(data: bytes, block: int) -> None:
     scanner, ends, lines, at = CsvScanner(","), [], 0, 0
     for each in blocks(io.BytesIO(data), block + 1):
         marks = scanner.scan(each)

@@ -23,6 +23,7 @@ from batchmesh.scheduler.events import (
 )
 from batchmesh.scheduler.jobs import JobRecord
 from batchmesh.scheduler.model import Failure, FailureKind, JobState, Limits, MiniBatch, Running
+from batchmesh.scheduler.report_rows import report_rows
 from batchmesh.scheduler.store import Store
 from batchmesh.v1 import job_pb2
 from tests.unit.scheduler.database import FAILED, add_job, add_plan, part, write
@@ -124,7 +125,7 @@ def test_the_loss_of_an_attempt_is_durable_before_it_is_told(store: Store, tmp_p
         dispatcher.tell(NodeLost("a"))
         assert not machine.heard(AttemptsEnded)
         await until(lambda: machine.heard(AttemptsEnded))
-        (rows,) = await asyncio.wrap_future(store.read(lambda db: tables.report_rows(db, 1, -1, 10)))
+        (rows,) = await asyncio.wrap_future(store.read(lambda db: report_rows(db, 1, -1, 10)))
         assert [(row.attempt, row.node, row.failed, row.final) for row in rows] == [(9, "a", 8, 1)]
 
     (told,) = [event for event in play(store, tmp_path, story).events if isinstance(event, AttemptsEnded)]

@@ -76,6 +76,7 @@ def test_a_plan_is_fed_in_order_as_far_as_the_window_goes(tmp_path: Path) -> Non
     async def story(fed: Fed, store: Store, row: JobRow) -> None:
         await fed.go_on()
         assert fed.fed == list(range(4096))
+        assert fed.feed.ahead == 7000 - 4096
         fed.feed.settle(range(3000))
         await fed.go_on()
 

@@ -10,6 +10,7 @@ import pytest
 from batchmesh.data.slices import encode_slice
 from batchmesh.scheduler import tables
 from batchmesh.scheduler.report import MiniBatchReport
+from batchmesh.scheduler.report_rows import report_rows
 from batchmesh.scheduler.store import Store
 from batchmesh.v1 import job_pb2, storage_pb2
 from tests.unit.scheduler.database import ITEMS, add_job, add_plan, part, whole, write
@@ -42,7 +43,7 @@ def reported(store: Store, payload: bytes, *outcomes: OutcomeRow) -> MiniBatchRe
     row = add_job(store)
     add_plan(store, row, 1, payload)
     write(store, *outcomes)
-    (rows,) = store.read(lambda db: tables.report_rows(db, row.number, -1, 100)).result()
+    (rows,) = store.read(lambda db: report_rows(db, row.number, -1, 100)).result()
     return MiniBatchReport(rows, TRIES)
 
 
@@ -119,7 +120,7 @@ def test_a_file_that_could_not_be_read_is_named_without_a_try(store: Store) -> N
     row.planned, row.unreadable = 1, 1
     payload = encode_slice({"kind": "csv", "file": "/in/t.csv"})
     store.write(tables.add_plan(row, [(row.number, 0, 1, 0, payload, unreadable)], [])).result()
-    (rows,) = store.read(lambda db: tables.report_rows(db, row.number, -1, 100)).result()
+    (rows,) = store.read(lambda db: report_rows(db, row.number, -1, 100)).result()
     report = MiniBatchReport(rows, TRIES)
     (line,) = lines(report)
     assert (line["item"], line["tries"], line["kind"]) == ("/in/t.csv", 0, "UNREADABLE_FILE")

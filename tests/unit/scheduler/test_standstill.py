@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchmesh.scheduler.events import NodeJoined, NodeLost, PoolChanged, StreamEnded, Ticked
+from batchmesh.scheduler.events import NodeJoined, NodeLost, PlanningHeldUp, PoolChanged, StreamEnded, Ticked
 from batchmesh.scheduler.model import FailureKind, PoolPhase, State
 from batchmesh.scheduler.standstill import waiting_for
 
@@ -35,6 +35,24 @@ def test_a_job_whose_nodes_cannot_be_reached_says_so() -> None:
     drive = Drive()
     drive.tell(StreamEnded(JOB, "a", broken=True))
     assert "cannot be reached" in waiting_for(drive.job, has_nodes=True)
+
+
+def test_what_holds_planning_up_is_named_and_has_no_time_limit() -> None:
+    drive = Drive(whole(first_timeout=5))
+    drive.tell(PoolChanged(JOB, "a", PoolPhase.READY, 2))
+    drive.tell(PlanningHeldUp(JOB, "no node can look into it"))
+    assert waiting_for(drive.job, has_nodes=True) == "no node can look into it"
+    drive.now = 100.0
+    drive.tell(Ticked())
+    assert drive.state() is State.PENDING
+    drive.tell(PlanningHeldUp(JOB, ""))
+    assert waiting_for(drive.job, has_nodes=True) == "the input is being listed"
+    drive.now = 104.0
+    drive.tell(Ticked())
+    assert drive.state() is State.PENDING
+    drive.now = 106.0
+    drive.tell(Ticked())
+    assert drive.state() is State.ENDING
 
 
 def test_a_full_disk_is_named_although_attempts_run() -> None:

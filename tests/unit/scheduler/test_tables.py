@@ -9,6 +9,7 @@ import pytest
 
 from batchmesh.scheduler import counting, tables
 from batchmesh.scheduler.isolation import restored
+from batchmesh.scheduler.report_rows import report_rows
 from batchmesh.scheduler.store import Store
 from tests.unit.scheduler.database import FAILED, ITEMS, add_job, add_plan, part, whole, write
 
@@ -86,7 +87,7 @@ def test_nothing_takes_the_place_of_a_success(store: Store, row: JobRow) -> None
 def test_no_part_stands_beside_the_success_of_its_mini_batch(store: Store, row: JobRow) -> None:
     write(store, whole(row, 0))
     write(store, part(row, 0, 4, 4, 1, 2), part(row, 0, 0, 4, 1, 2, FAILED), part(row, 0, 6, 2, 2, 4))
-    (rows,) = store.read(lambda db: tables.report_rows(db, row.number, -1, 10)).result()
+    (rows,) = store.read(lambda db: report_rows(db, row.number, -1, 10)).result()
     assert [(each.first, each.part_items, each.level) for each in rows] == [(0, ITEMS, 0)]
 
 
@@ -254,7 +255,7 @@ def test_a_page_of_the_report_never_cuts_a_mini_batch_apart(store: Store, row: J
 
 def report_page(db: Database, number: int, after: int, count: int) -> list[list[int]]:
     """The first items of each mini-batch's rows, and its index."""
-    return [[*(row.first for row in rows), rows[0].idx] for rows in tables.report_rows(db, number, after, count)]
+    return [[*(row.first for row in rows), rows[0].idx] for rows in report_rows(db, number, after, count)]
 
 
 def test_a_deleted_job_leaves_no_row(store: Store, row: JobRow) -> None:
