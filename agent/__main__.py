@@ -10,13 +10,10 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import structlog
 
 from batchmesh import address, lifetime, serving
 from batchmesh import log as logs
@@ -36,6 +33,7 @@ from .heartbeat import Heartbeat
 from .job import Node
 from .pools import Pools
 from .registered import Datasets, Models
+from .scanning import Scanning
 from .service import SERVICE_NAME, AgentService
 from .storages import Storages
 from .supplies import Supplier
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
 #: Seconds that a scheduler has to half-close the streams of a draining node on which nothing is open any more.
 _SCHEDULER_PATIENCE = 5.0
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 
 class WorkRefused(Refused):
@@ -184,7 +182,7 @@ async def _serve(config: Config, ready_fd: int | None) -> int:
     supplier = Supplier(artifacts, environments, fetching)
     node = Node(config, Pools(config), Budget(config.unacknowledged_bytes), fetching, supplier)
     storages = Storages()
-    service = AgentService(config, node, storages)
+    service = AgentService(config, node, storages, Scanning(files, config.parallel_scans))
     server, health = serving.new_server(service.register, [SERVICE_NAME])
     listening = address.with_port(config.listen, _bound(server, config.listen))
     await server.start()
@@ -240,4 +238,4 @@ async def _until_drained_or_asked_again(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    lifetime.leave(main())

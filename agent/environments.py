@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from batchmesh.job import PythonEnvironment
+    from batchmesh.python_environment import PythonEnvironment
 
     from .groups import Groups
 

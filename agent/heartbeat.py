@@ -61,6 +61,7 @@ class Heartbeat:
 
     async def _run(self) -> None:
         backoff, last, joined = _BACKOFF_FIRST, _BACKOFF_LAST, False
+        await calls.until_listening(self._config.scheduler)
         while not self._leaving:
             try:
                 response = await self._beat(leaving=False)

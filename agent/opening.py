@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.v1 import job_pb2
 
 from . import frames
@@ -77,10 +77,14 @@ def _environment(wanted: job_pb2.Environment) -> PythonEnvironment:
 
 def _is_tabular(spec: job_pb2.JobSpec) -> bool:
     """Whether rows are read from tables, or typed columns are written."""
-    if spec.input_kind not in (job_pb2.INPUT_KIND_UNSPECIFIED, job_pb2.INPUT_KIND_FILES):
+    if _reads_tables(spec):
         return True
     writes = spec.output_action != job_pb2.OUTPUT_ACTION_SUMMARY_ONLY
     return writes and spec.append_row_file_name.lower().endswith((".csv", ".parquet"))
+
+
+def _reads_tables(spec: job_pb2.JobSpec) -> bool:
+    return spec.input_kind not in (job_pb2.INPUT_KIND_UNSPECIFIED, job_pb2.INPUT_KIND_FILES)
 
 
 def _variables(job_id: str, spec: job_pb2.JobSpec) -> dict[str, str]:
@@ -103,6 +107,7 @@ def _job_message(variables: Mapping[str, str], spec: job_pb2.JobSpec, max_result
             "dataframe_header": spec.append_row_dataframe_header,
             "to_csv_json": spec.dataframe_to_csv_json,
             "max_result_bytes": max_result_bytes,
+            "libraries": LIBRARIES if _reads_tables(spec) else (),
         },
     )
 

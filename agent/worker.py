@@ -207,6 +207,7 @@ class Worker:
         os.environ.update(fields["variables"])
         self._max_result_bytes = fields["max_result_bytes"]
         self._renderer = _renderer(fields)
+        _import_early(fields["libraries"])
 
     def _shut_down(self) -> None:
         if self._script is None:
@@ -273,6 +274,14 @@ def _renderer(fields: dict[str, Any]) -> Renderer:
         return rendering.renderer_for(fields["append_row_file_name"], fields["dataframe_header"], fields["to_csv_json"])
     except ImportError as error:
         return rendering.unable_renderer(error)
+
+
+def _import_early(libraries: list[str]) -> None:
+    """What the job's mini-batches will need, while they are still being planned. What fails, fails again, and is told,
+    where it is needed."""
+    for each in libraries:
+        with contextlib.suppress(Exception):
+            __import__(each)
 
 
 def main(arguments: list[str]) -> int:

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchmesh.archive import packed_path
-from batchmesh.entries import EntryKind, Model
 from batchmesh.errors import SpecRefused
 from batchmesh.job import JobModel, SideInput
 
@@ -100,6 +98,8 @@ def sent(spec: JobSpec, belongings: Belongings, catalog: Catalog, connection: Co
 
 
 def _model(wanted: WantedModel, workspace: str, catalog: Catalog) -> JobModel:
+    from batchmesh.entries import EntryKind
+
     if wanted.path:
         return job_model(catalog.register_model(wanted.name, wanted.path, workspace=workspace))
     return job_model(catalog.get(EntryKind.MODEL, wanted.name, wanted.version, workspace))
@@ -107,11 +107,15 @@ def _model(wanted: WantedModel, workspace: str, catalog: Catalog) -> JobModel:
 
 def job_model(entry: Entry) -> JobModel:
     """A registered model as a job uses it."""
+    from batchmesh.entries import Model
+
     assert isinstance(entry.content, Model), "it was asked for as one"
     return JobModel(entry.name, entry.version, entry.content.digest, entry.content.file)
 
 
 def _side_input(local: LocalSideInput, connection: Connection) -> SideInput:
+    from batchmesh.archive import packed_path
+
     with packed_path(Path(local.path), f"for the side input {local.name}") as (archive, file):
         connection.upload(archive)
         return SideInput(local.name, archive.digest, file)

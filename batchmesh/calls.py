@@ -5,6 +5,8 @@ Clients import this at each start, so it imports gRPC and nothing else that is l
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,6 +21,9 @@ MAX_MESSAGE = 4 * 2**20
 PIECE = 2**20
 #: Seconds within which a unary call between services is answered.
 UNARY_DEADLINE = 15.0
+
+#: Looks for a service that starts at the same time, before it is called, and seconds between two.
+_LOOKS, _LOOK = 500, 0.004
 
 #: Both ends of a stream notice within seconds that the other is gone.
 KEEPALIVE = [
@@ -42,6 +47,25 @@ def open_channel(address: str) -> aio.Channel:
     from grpc import aio
 
     return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+async def until_listening(address: str) -> None:
+    """Waits until somebody listens at a Unix socket, for a start's time at most: gRPC would look again after 100 ms at
+    the soonest, and each call of a mesh that starts would wait for that. Nothing is known of host:port.
+    """
+    path = address.removeprefix("unix:")
+    for _ in range(_LOOKS):
+        if path == address or _listens(path):
+            return
+        await asyncio.sleep(_LOOK)
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            return probe.connect_ex(path) == 0
+        except OSError:  # no path of a socket, which the call itself will say
+            return True
 
 
 def is_transient(error: BaseException) -> bool:

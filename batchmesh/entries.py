@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

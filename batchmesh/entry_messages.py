@@ -16,7 +16,7 @@ from batchmesh.entries import (
     Model,
 )
 from batchmesh.errors import BadEntry
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.v1 import catalog_pb2, job_pb2, storage_pb2
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from batchmesh.python_environment import PythonEnvironment
+
 
 class JobState(StrEnum):
     """Where a job stands. The first five go on; the last four are final."""
@@ -76,19 +78,6 @@ class Progress:
     def ended_items(self) -> int:
         """Items that are accounted for."""
         return self.succeeded_items + self.failed_items
-
-
-@dataclass(frozen=True, slots=True)
-class PythonEnvironment:
-    """The Python that the entry script runs in: a virtual environment with these requirements, or an interpreter."""
-
-    name: str = ""
-    #: Lines of a requirements.txt.
-    requirements: tuple[str, ...] = ()
-    #: Absolute path of the interpreter on each node; empty: the agent's own.
-    interpreter_path: str = ""
-    #: Nothing is installed: the interpreter is used as it is.
-    user_managed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,6 +42,16 @@ def refuse(ready_fd: int | None, sentence: str) -> int:
             pipe.write(json.dumps({"error": sentence}) + "\n")
     print(f"batchmesh: {sentence}", file=sys.stderr)  # noqa: T201 the sentence is for the person who started us
     return 2
+
+
+def leave(status: int) -> NoReturn:
+    """Ends a process that has closed all that it had; whatever its threads still do is for nobody.
+
+    To take gRPC and the interpreter down in order takes another 30 ms, for which the next mesh of a home would wait.
+    """
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 async def until_asked_to_end() -> signal.Signals:

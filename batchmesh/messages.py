@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmesh import job as values
 from batchmesh.errors import SpecRefused
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.v1 import job_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _plain(proto: job_pb2.JobSpec, name: str) -> Any:
 
 
 #: Fields of a spec that are messages themselves.
-_VALUES = {"environment": values.PythonEnvironment, "models": values.JobModel, "side_inputs": values.SideInput}
+_VALUES = {"environment": PythonEnvironment, "models": values.JobModel, "side_inputs": values.SideInput}
 
 
 def _value(kind: Any, proto: Any) -> Any:

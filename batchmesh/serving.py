@@ -104,7 +104,7 @@ def new_server(
 def _collect_seldom() -> None:
     """A service keeps ten thousands of small things that are in no cycle: to look through them took 5 % of its time."""
     gc.freeze()
-    gc.set_threshold(_YOUNG, 20, 20)
+    gc.set_threshold(_YOUNG, 10, 10)
 
 
 async def set_serving(servicer: health.aio.HealthServicer, service_names: Sequence[str], serving: bool) -> None:

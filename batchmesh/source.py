@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchmesh.archive import packed
 from batchmesh.data.job_report import holds_report
 from batchmesh.errors import ScriptRefused
 from batchmesh.home import HOME_MARK
@@ -82,6 +81,8 @@ def pack(source: Source) -> Iterator[Archive]:
 
     Errors: SourceRefused.
     """
+    from batchmesh.archive import packed  # while the mesh starts: a submission is checked before that
+
     files = files_of(source)
     with packed(files, SourceRefused) as archive:
         yield archive

@@ -3,14 +3,14 @@ without a mesh."""
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 from batchmesh.belongings import Belongings, models_of, side_inputs_of
 from batchmesh.errors import SpecRefused
-from batchmesh.job import JobSpec, PythonEnvironment
+from batchmesh.job import JobSpec
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.script import check_script, split_arguments
 from batchmesh.source import Source, paths_inside
 
@@ -179,6 +179,8 @@ def _check_known(given: dict[str, Any]) -> None:
     known = Settings.__annotations__
     for name in given:
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
             raise SpecRefused(f"There is no setting {name!r}; {hint}", {name: "unknown"})

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from batchmesh import lifetime, log
 from batchmesh.address import check_address, check_free, check_listen, with_port
 from batchmesh.amount import in_bytes
-from batchmesh.datastores.cache import Cache
+from batchmesh.calls import until_listening
 from batchmesh.errors import BatchmeshError
 from batchmesh.serving import new_server, set_serving
 from batchmesh.v1 import scheduler_pb2_grpc
@@ -54,7 +53,10 @@ def parse(arguments: list[str]) -> Config:
         "--keep-bytes", type=in_bytes, default="64GB", metavar="SIZE", help="what storage keeps of ended jobs [64GB]"
     )
     parser.add_argument(
-        "--table-cache", type=in_bytes, default="10GB", metavar="SIZE", help="remote tables kept to be split [10GB]"
+        "--scan-above", type=in_bytes, default="256MB", metavar="SIZE", help="tables that nodes look into [256MB]"
+    )
+    parser.add_argument(
+        "--plan-slice", type=in_bytes, default="64MB", metavar="SIZE", help="what a node looks into at once [64MB]"
     )
     parser.add_argument("--housekeeping", type=float, default=3600.0, help=argparse.SUPPRESS)
     parser.add_argument("--durable-delay", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -74,7 +76,8 @@ def parse(arguments: list[str]) -> Config:
         heartbeat_interval=given.heartbeat,
         keep_days=given.keep_days,
         keep_bytes=given.keep_bytes,
-        table_cache_bytes=given.table_cache,
+        scan_above=given.scan_above,
+        plan_slice_bytes=given.plan_slice,
         housekeeping_interval=given.housekeeping,
         durable_delay=given.durable_delay,
         ready_fd=given.ready_fd,
@@ -87,8 +90,8 @@ async def serve(config: Config, store: Store) -> int:
     """Serves until asked to end, or until a mistake of ours that only another start mends; returns the exit status."""
     start = store.begin()
     publisher = Publisher(config.storage, store)
-    tables = Cache(config.state / "tables", config.table_cache_bytes)
-    datastores = Datastores(publisher, tables, config.commit_patience)
+    shutil.rmtree(config.state / "tables", ignore_errors=True)  # of an earlier version
+    datastores = Datastores(publisher, config.commit_patience)
     dispatcher = Dispatcher(config, Machine(start.number, config.lease), store, publisher, start.stamp, datastores)
     housekeeping = Housekeeping(config, store, publisher, dispatcher.active)
     targets = ComputeTargets(store, dispatcher, config.supervisor)
@@ -108,7 +111,7 @@ async def serve(config: Config, store: Store) -> int:
         await set_serving(health, [_SERVICE], True)
         address = with_port(config.listen, port)
         lifetime.announce(config.ready_fd, address)
-        structlog.get_logger().info("serving", address=address)
+        log.get_logger().info("serving", address=address)
 
     dispatcher.spawn(dispatcher.tick())
     dispatcher.spawn(begin())
@@ -116,7 +119,7 @@ async def serve(config: Config, store: Store) -> int:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     mistake = dispatcher.failed.exception() if dispatcher.failed.done() else None
     if mistake is not None:
-        structlog.get_logger().error("scheduler_failed", exc_info=mistake)
+        log.get_logger().error("scheduler_failed", exc_info=mistake)
     targets.close()
     await dispatcher.close()
     await server.stop(grace=1.0)
@@ -129,12 +132,13 @@ async def _take_up(
     config: Config, store: Store, dispatcher: Dispatcher, publisher: Publisher, anteroom: Anteroom
 ) -> None:
     """Finds storage, for as long as it takes, and takes up what had not ended."""
+    await until_listening(config.storage)
     while True:
         try:
             dispatcher.storage_address = await publisher.address()
             break
         except BatchmeshError as error:
-            structlog.get_logger().warning("storage_does_not_answer", address=config.storage, why=str(error))
+            log.get_logger().warning("storage_does_not_answer", address=config.storage, why=str(error))
     await recover(store, dispatcher, publisher, anteroom, lost=config.embedded and not config.restarted)
 
 
@@ -156,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    lifetime.leave(main())

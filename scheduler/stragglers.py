@@ -5,7 +5,6 @@ Only at the tail of a job, when its workers would idle otherwise.
 
 from __future__ import annotations
 
-from statistics import median
 from typing import TYPE_CHECKING
 
 from .thresholds import all_scheduled
@@ -24,6 +23,8 @@ def stragglers(job: JobState, now: float) -> list[int]:
     """Attempts that deserve a second one beside them, longest out first."""
     if not _has_backups(job) or job.waiting or job.awaited or len(job.elapsed) < _KNOWN or not all_scheduled(job):
         return []
+    from statistics import median  # fractions and decimal come along, which the scheduler's start need not wait for
+
     since = now - max(_LEAST, _FACTOR * median(job.elapsed))
     late = [attempt for attempt, running in job.running.items() if running.since < since and _may_double(running)]
     return sorted(late, key=lambda attempt: job.running[attempt].since)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from batchmesh.cli import program
 
-from batchmesh.cli import main
-
-sys.exit(main())
+program()

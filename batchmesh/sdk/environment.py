@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmesh.entries import Entry, EntryKind
 from batchmesh.errors import Refused, SpecRefused
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.sdk import ranges
 from batchmesh.sdk.conda_dependencies import CondaDependencies
 from batchmesh.sdk.errors import NotServed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchmesh.cli import main
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from tests.support.story import failed, run_job, write_files, write_script
 from tests.support.wheels import write_wheel
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchmesh.client import Client
-from batchmesh.job import JobState, PythonEnvironment
+from batchmesh.job import JobState
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.submission import Submission
 from tests.support.living import command
 from tests.support.story import final, succeeded, write_files, write_script

@@ -67,6 +67,16 @@ def test_a_mini_batch_becomes_a_frame_in_storage_and_an_outcome_that_names_it(tm
     with_node(tmp_path, story)
 
 
+def test_the_libraries_of_tables_are_there_before_the_first_table_comes(tmp_path: Path) -> None:
+    script = "import sys\ndef run(paths):\n    return [' '.join(sorted({'pandas', 'pyarrow'} & set(sys.modules)))]\n"
+
+    async def story(node: AgentNode) -> None:
+        outcome = await outcome_of(node, script, ["/a"], input_kind=job_pb2.INPUT_KIND_CSV)
+        assert node.frame("job", outcome).endswith(b"pandas pyarrow\n")
+
+    with_node(tmp_path, story)
+
+
 def test_argv_is_set_when_the_script_is_imported(tmp_path: Path) -> None:
     script = (
         "import argparse, os, sys\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchmesh.errors import SpecRefused
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.submission import Settings, Submission
 
 

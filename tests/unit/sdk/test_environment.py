@@ -8,7 +8,7 @@ import pytest
 
 from batchmesh import DEFAULT_GPU_IMAGE, CondaDependencies, Environment
 from batchmesh.errors import Refused, SpecRefused
-from batchmesh.job import PythonEnvironment
+from batchmesh.python_environment import PythonEnvironment
 from batchmesh.sdk import NotServed
 
 if TYPE_CHECKING:
