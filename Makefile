@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 PROTOS := $(wildcard protos/batchmesh/v1/*.proto)
 
-.PHONY: demo test test-components check fix protos bench chaos up clean
+.PHONY: demo test test-components check fix protos bench bench-peers chaos up clean
 
 $(VENV)/.ready: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -35,8 +35,15 @@ fix: $(VENV)/.ready
 protos: $(VENV)/.ready
 	$(BIN)/python protos/generate.py
 
-bench: $(VENV)/.ready         ## no-op mini-batches and rows per second, a bare process pool beside them
+bench: $(VENV)/.ready         ## the whole mesh and the same work by hand, at small sizes: three minutes
 	$(BIN)/python benchmarks/bench.py
+
+$(VENV)-peers/.ready: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(VENV)-peers && $(VENV)-peers/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+bench-peers: $(VENV)/.ready $(VENV)-peers/.ready ## at the sizes of the targets, Ray, Dask, Spark, Daft beside it; writes RESULTS.md
+	$(BIN)/python benchmarks/bench.py --full --rounds 5 --peers all --write benchmarks
 
 chaos: $(VENV)/.ready         ## SEED=… FAULTS=…: the decision core in a simulation, then a real mesh whose parts die at random
 	$(BIN)/python -m tests.simulation --events 1000000 $(if $(SEED),--seed $(SEED))
@@ -46,4 +53,4 @@ up: $(VENV)/.ready
 	$(BIN)/batchmesh up
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-peers .bench-inputs build dist *.egg-info

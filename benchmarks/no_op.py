@@ -1,65 +1,121 @@
-"""No-op mini-batches: how many a second go through the whole mesh, and through a bare process pool.
+"""No-op mini-batches: how many a second go through the whole mesh, and through pools and meshes of others.
 
 mesh:  SubmitJob ─▶ list, plan, dispatch, run(), segments, outcomes, commit ─▶ SUCCEEDED   (all durable)
-bare:  ProcessPoolExecutor.submit, one by one ─▶ results in memory
+peer:  lists of ten paths in memory ─▶ its workers ─▶ results in memory
 """
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ProcessPoolExecutor
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measured import Round, check, interleaved
+from measured import Claim, Measured, Round, Spread, check, interleaved, ratios
+from mesh import Mesh
+from peers import given as inputs
 
 if TYPE_CHECKING:
-    from mesh import Mesh
+    from collections.abc import Callable
+
+    from peer import Peer
+    from place import Place
 
 SCRIPT = Path(__file__).parent / "scripts" / "no_op.py"
-#: Paths in each mini-batch, and files in each folder of the input.
-SIZE, FOLDER = 10, 1000
+#: The mesh whose durable steps take as long as the disk does.
+PROMPT = "as the disk is"
+#: What each peer is called, and the part of the mini-batches that it gets: slow ones get few, and their rate is told.
+PEERS = {
+    "process_pool": ("ProcessPoolExecutor", 1),
+    "multiprocessing_pool": ("multiprocessing imap", 1),
+    "pebble_pool": ("pebble", 1),
+    "ray_actors": ("Ray actors", 1),
+    "ray_data": ("Ray Data", 1 / 2),
+    "dask_distributed": ("Dask", 1 / 10),
+    "spark": ("Spark tasks", 1 / 50),
+}
 
 
-def run(mini_batch: list[str]) -> list[str]:
-    """What scripts/no_op.py does."""
-    return [path.rpartition("/")[2] for path in mini_batch]
+def make_files(folder: Path, count: int) -> None:
+    """Creates `count` empty files in folders of a thousand."""
+    for number, path in enumerate(inputs.paths(str(folder), count)):
+        if number % inputs.FOLDER == 0:
+            os.makedirs(os.path.dirname(path))
+        os.mknod(path)
 
 
-def make_files(folder: Path, count: int) -> list[str]:
-    """Creates `count` empty files in folders of a thousand; their paths in the order of a job."""
-    paths = [folder / f"{number // FOLDER:04}" / f"{number:07}" for number in range(count)]
-    for number, path in enumerate(paths):
-        if number % FOLDER == 0:
-            path.parent.mkdir(parents=True)
-        path.touch()
-    return list(map(str, paths))
+def measure(place: Place, mini_batches: int) -> Measured:
+    """Mesh and peers in turn, all warm, each checked to have given every name once, the mesh in order."""
+    ways: dict[str, Callable[[], Round]] = {}
+    with Mesh(place.folder / "mesh", place.workers) as mesh:
+        ways["batchmesh"] = _through(mesh, place, mini_batches)
+        for name, (title, part) in PEERS.items():
+            if name in place.peers:
+                ways[title] = partial(_by, place.peers[name], place, int(mini_batches * part))
+        return interleaved(ways, place.rounds)
 
 
-def measure(mesh: Mesh, folder: Path, mini_batches: int, workers: int, rounds: int) -> dict[str, list[Round]]:
-    """Mesh and bare pool in turn, both warm, each checked to have given every name once and in order."""
-    paths = make_files(folder / "files", mini_batches * SIZE)
-    given = [paths[at : at + SIZE] for at in range(0, len(paths), SIZE)]
-    names = [path.rpartition("/")[2] for path in paths]
-    output = folder / "output"
-    settings = {"mini_batch_size": SIZE, "process_count_per_node": workers}
-    with ProcessPoolExecutor(workers) as pool:
+def measure_delayed(place: Place, mini_batches: int) -> Measured:
+    """Three meshes in turn: one as it is, one whose durable steps take 5 ms longer each, one 50 ms."""
+    with (
+        Mesh(place.folder / "0", place.workers) as prompt,
+        Mesh(place.folder / "5", place.workers, 0.005) as later,
+        Mesh(place.folder / "50", place.workers, 0.050) as latest,
+    ):
+        meshes = {PROMPT: prompt, "5 ms later": later, "50 ms later": latest}
+        return interleaved({name: _through(mesh, place, mini_batches) for name, mesh in meshes.items()}, place.rounds)
 
-        def bare() -> Round:
-            begin = time.perf_counter()
-            futures = [pool.submit(run, mini_batch) for mini_batch in given]
-            results = [name for future in futures for name in future.result()]
-            seconds = time.perf_counter() - begin
-            check(results == names, "the bare pool lost a name")
-            return Round(seconds, mini_batches)
 
-        def through_mesh() -> Round:
-            before, begin = mesh.cpu_seconds(), time.perf_counter()
-            job = mesh.run(SCRIPT, folder / "files", output, **settings)
-            seconds, after = time.perf_counter() - begin, mesh.cpu_seconds()
-            check(Path(job.output_path).read_text().splitlines() == names, "the mesh's output differs")
-            return Round(seconds, mini_batches, {name: after[name] - before[name] for name in after})
+def claims(measured: Measured) -> list[Claim]:
+    """Target 1: overhead."""
+    mesh = measured["batchmesh"]
+    cpu = Spread.of([1e6 * sum(each.cpu.values()) / each.count for each in mesh])
+    target = "no-op mini-batches: times as fast as {}"
+    bounds = {"ProcessPoolExecutor": 2, "Ray actors": 6}
+    found = [
+        Claim(target.format(way), ratios(mesh, measured[way]), bound, against=way)
+        for way, bound in bounds.items()
+        if measured.get(way)
+    ]
+    return [*found, Claim("CPU of a no-op mini-batch, all processes", cpu, 100, at_least=False, unit="µs")]
 
-        list(pool.map(run, given[:100]))
-        mesh.run(SCRIPT, folder / "files" / "0000", output, **settings)
-        return interleaved({"mesh": through_mesh, "bare pool": bare}, rounds)
+
+def claims_delayed(measured: Measured) -> list[Claim]:
+    """Target 1: durable steps that take long."""
+    prompt, *late = measured.values()
+    target = "no-op mini-batches: times as fast as with each durable step {}"
+    return [
+        Claim(target.format(name), ratios(prompt, rounds), 2, at_least=False)
+        for name, rounds in zip(list(measured)[1:], late, strict=True)
+    ]
+
+
+def _through(mesh: Mesh, place: Place, mini_batches: int) -> Callable[[], Round]:
+    """A round of the mesh, after a small one that has started its workers."""
+    count = mini_batches * inputs.SIZE
+    files = place.made(f"files-{count}", partial(make_files, count=count))
+    output = place.folder / "no_op_output"
+    settings = {"mini_batch_size": inputs.SIZE, "process_count_per_node": place.workers}
+    mesh.run(SCRIPT, files / "0000", output, **settings)
+
+    def work() -> Round:
+        done, text = mesh.timed(mini_batches, SCRIPT, files, output, **settings)
+        check(text.read_text() == _names(count), "the mesh's output differs")
+        return done
+
+    return work
+
+
+def _by(peer: Peer, place: Place, mini_batches: int) -> Round:
+    """A round of a peer, whose results may come in any order."""
+
+    def right(output: Path) -> None:
+        names = "".join(sorted(output.read_text().splitlines(keepends=True)))
+        check(names == _names(mini_batches * inputs.SIZE), f"{peer.name} lost a name")
+
+    given = {"folder": str(place.inputs), "mini_batches": mini_batches, "workers": place.workers}
+    return peer.round(right, mini_batches, "no_op", **given)
+
+
+def _names(count: int) -> str:
+    return "".join(f"{number:07}\n" for number in range(count))
