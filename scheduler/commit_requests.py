@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from .store import Store
-    from .tables import JobRow
 
 _Thing = TypeVar("_Thing")
 _Request = storage_pb2.CommitOutputRequest
@@ -34,25 +33,25 @@ _ROW_BYTES = 80
 
 
 async def commit_requests(
-    store: Store, row: JobRow, run_max_try: int, header: storage_pb2.CommitHeader
+    store: Store, number: int, run_max_try: int, header: storage_pb2.CommitHeader
 ) -> AsyncIterator[_Request]:
-    """All requests of one commit, each of a bounded size. Errors: StoreFailed."""
-    ask_empty = partial(tables.files_without_rows, number=row.number)
-    empty = await asyncio.wrap_future(store.read(ask_empty))
+    """All requests of one commit of job `number`, each of a bounded size. Errors: StoreFailed."""
+    empty = await asyncio.wrap_future(store.read(partial(tables.files_without_rows, number=number)))
+    unreadable = await asyncio.wrap_future(store.read(partial(tables.unreadable, number=number)))
     yield _Request(header=header)
     for paths in _in_pieces(empty, lambda path: len(path.encode())):
         yield _Request(files_without_rows=paths)
     after = -1
     while True:
         plain: list[PlainRow] = []
-        if not row.unreadable:  # those have no outcomes, and stand between the others
-            ask_plain = partial(plain_rows, number=row.number, after=after, count=_PLAIN_PAGE)
+        if not unreadable:  # those have no outcomes, and stand between the others
+            ask_plain = partial(plain_rows, number=number, after=after, count=_PLAIN_PAGE)
             plain = await asyncio.wrap_future(store.read(ask_plain))
         if plain:
             yield _plain_request(plain)
             after = plain[-1].mini_batch
             continue
-        ask = partial(report_rows, number=row.number, after=after, count=_PAGE)
+        ask = partial(report_rows, number=number, after=after, count=_PAGE)
         page = await asyncio.wrap_future(store.read(ask))
         if not page:
             yield _Request(complete=True)

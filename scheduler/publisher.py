@@ -114,7 +114,7 @@ class Publisher:
         """Has storage publish the output and the report, or the report alone. Safe to call again."""
         header = _header(record, "report" if report_only else "output", summary_json)
         header.report_only = report_only
-        requests = commit_requests(self._store, record.row, record.spec.run_max_try, header)
+        requests = commit_requests(self._store, record.row.number, record.spec.run_max_try, header)
         try:
             return await self._stub.CommitOutput(requests, timeout=_COMMIT_DEADLINE)
         except grpc.RpcError as error:

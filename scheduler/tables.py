@@ -274,6 +274,12 @@ def files_without_rows(db: Database, number: int) -> list[str]:
     return [path for (path,) in rows]
 
 
+def unreadable(db: Database, number: int) -> int:
+    """How many mini-batches were planned for a file that cannot be read, and have no outcome."""
+    (count,) = db.execute("SELECT unreadable FROM jobs WHERE number = ?", (number,)).fetchone()
+    return int(count)
+
+
 # ---- outcomes ----
 
 _VALUES = ", ".join(f"?{number}" for number, _ in enumerate(OutcomeRow._fields, 1))

@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def said(store: Store, row: JobRow) -> list[Said]:
     async def all_of_it() -> list[Said]:
         header = storage_pb2.CommitHeader(job_id=row.job_id)
-        return [request async for request in commit_requests(store, row, TRIES, header)]
+        return [request async for request in commit_requests(store, row.number, TRIES, header)]
 
     return asyncio.run(all_of_it())
 
