@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: Replies wait for each other at most that long (nanoseconds) while the mini-batches after them are short.
-JOIN_NS = 1_000_000
+JOIN_NS = 5_000_000
 #: Seconds after which replies are sent from beside the main thread, which is in a run() that was expected to be short.
 _BACKSTOP = 0.01
 #: Replies are sent when they are more than this (bytes).

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BLOCK = 3 * 2**20
 #: Seconds between two messages while some workers run, and while all do: a message costs both sides CPU that they need.
 PAUSE_SOME_BUSY = 0.005
-PAUSE_ALL_BUSY = 0.020
+PAUSE_ALL_BUSY = 0.050
 _BACKOFF_FIRST = 0.05
 _BACKOFF_LAST = 2.0
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Microseconds that waiting mini-batches cover: more than a round trip to the scheduler, less than anyone notices.
-COVER_US = 10_000
+COVER_US = 25_000
 #: A message of more is no cheaper per mini-batch.
 MOST = 256
 #: The same for parts of row groups, each of which is decoded by every worker that gets a part of it. Less, and all
