@@ -1,6 +1,6 @@
 """Results on their way to storage: one stream a job, and one unacknowledged message on it.
 
-    add(result) ──▶ pending ──(5 ms, 20 ms, or none apart)──▶ WriteSegments ──ack──▶ told(segment, places)
+    add(result) ──▶ pending ──(5 ms, 50 ms, or none apart)──▶ WriteSegments ──ack──▶ told(segment, places)
 
 The next message takes all that finished meanwhile. A stream that breaks, or on which no acknowledgement comes, is
 opened again and what was not acknowledged is sent again at its offset; storage skips what it has. That goes on for as
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Bytes of results in one message, below the limit of a message.
 BLOCK = 3 * 2**20
+#: Bytes of results that are worth a message of their own: what waits goes at once, or a node could not send more than
+#: one frame in each pause.
+_ENOUGH = 2**20
 #: Seconds between two messages while some workers run, and while all do: a message costs both sides CPU that they need.
 PAUSE_SOME_BUSY = 0.005
 PAUSE_ALL_BUSY = 0.050
@@ -79,6 +82,7 @@ class Uploader:
         self._patience = patience
         self._told_why = False
         self._pending: deque[Result] = deque()
+        self._pending_bytes = 0
         #: What is on its way.
         self._group: list[Result] = []
         self._wake = asyncio.Event()
@@ -94,8 +98,10 @@ class Uploader:
         return f"{self._segment_prefix}.{self._segments}"
 
     def add(self, results: list[Result]) -> None:
-        self._budget.add(sum([each.length for each in results]))
-        if not self._pending:
+        size = sum([each.length for each in results])
+        self._budget.add(size)
+        self._pending_bytes += size
+        if not self._pending or self._pending_bytes >= _ENOUGH:
             self._wake.set()
         self._pending.extend(results)
 
@@ -116,8 +122,9 @@ class Uploader:
     def end(self) -> None:
         """Drops what has not been sent; the stream is closed behind what is on its way."""
         self._ended = True
-        self._budget.release(sum([each.length for each in self._pending]))
+        self._budget.release(self._pending_bytes)
         self._pending.clear()
+        self._pending_bytes = 0
         self._wake.set()
 
     async def _run(self) -> None:
@@ -136,7 +143,7 @@ class Uploader:
                 await self._wake.wait()
                 continue
             wait = self._sent_at + self._pause() - time.monotonic()
-            if wait <= 0:
+            if wait <= 0 or self._pending_bytes >= _ENOUGH:
                 return True
             self._wake.clear()
             await self._woken_within(wait)
@@ -154,6 +161,7 @@ class Uploader:
         while pending and size + pending[0].length <= BLOCK:
             size += pending[0].length
             group.append(pending.popleft())
+        self._pending_bytes -= size
         return group
 
     async def _write_group(self, group: list[Result]) -> None:

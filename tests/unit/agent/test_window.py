@@ -17,9 +17,9 @@ from batchmesh.agent.window import (
 
 
 @pytest.mark.parametrize(
-    ("elapsed_us", "along"), [(10, MOST), (500, 20), (5_000, 2), (10_001, 0), (60_000_000, 0), (0, MOST)]
+    ("elapsed_us", "along"), [(10, MOST), (500, 50), (5_000, 5), (25_001, 0), (60_000_000, 0), (0, MOST)]
 )
-def test_what_is_sent_along_covers_ten_milliseconds(elapsed_us: int, along: int) -> None:
+def test_what_is_sent_along_covers_25_milliseconds(elapsed_us: int, along: int) -> None:
     window = Window()
     window.saw([elapsed_us] * 8)
     assert window.along == along
@@ -58,7 +58,7 @@ def test_a_node_of_many_workers_holds_no_line_that_takes_long_to_search() -> Non
     windows = [Window() for _ in range(32)]
     for each in windows:
         each.saw([5_000] * 8)
-    assert mini_batches_to_hold(windows, neighbours=False) == 32 * 3
+    assert mini_batches_to_hold(windows, neighbours=False) == 32 * 6
     assert mini_batches_to_hold(windows, neighbours=True) == MOST_IN_LINE
     assert mini_batches_to_hold(windows[:2], neighbours=True) == 2 * (1 + MOST_NEIGHBOURS)
 
