@@ -91,14 +91,14 @@ def claims_delayed(measured: Measured) -> list[Claim]:
 
 
 def _through(mesh: Mesh, place: Place, mini_batches: int) -> Callable[[], Round]:
-    """A round of the mesh, after a small one that has started its workers."""
+    """A round of the mesh, each behind a small one, as peers warm up before theirs."""
     count = mini_batches * inputs.SIZE
     files = place.made(f"files-{count}", partial(make_files, count=count))
     output = place.folder / "no_op_output"
     settings = {"mini_batch_size": inputs.SIZE, "process_count_per_node": place.workers}
-    mesh.run(SCRIPT, files / "0000", output, **settings)
 
     def work() -> Round:
+        mesh.run(SCRIPT, files / "0000", output, **settings)
         done, text = mesh.timed(mini_batches, SCRIPT, files, output, **settings)
         check(text.read_text() == _names(count), "the mesh's output differs")
         return done
