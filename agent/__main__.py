@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         address.check_listen(options.listen, options.advertise, options.insecure)
         address.check_free(options.listen)
         with _work_folder(options.work) as work:
+            lifetime.collect_seldom()
             return asyncio.run(_serve(_config(options, work), options.ready_fd))
     except Refused as error:
         return lifetime.refuse(options.ready_fd, str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,9 +23,6 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.so_reuseport", 0),
 ]
-
-#: Objects made since the last look for cycles that lead to the next one.
-_YOUNG = 20_000
 
 
 class _ErrorsToStatuses(aio.ServerInterceptor):
@@ -91,7 +87,6 @@ def new_server(
 
     Call `.set("", SERVING)` on the returned health servicer once the service can work; until then it says NOT_SERVING.
     """
-    _collect_seldom()
     server = aio.server(options=SERVER_OPTIONS, interceptors=[_ErrorsToStatuses()])
     register(server)
     servicer = health.aio.HealthServicer()
@@ -99,12 +94,6 @@ def new_server(
     names = [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
     return server, servicer
-
-
-def _collect_seldom() -> None:
-    """A service keeps ten thousands of small things that are in no cycle: to look through them took 5 % of its time."""
-    gc.freeze()
-    gc.set_threshold(_YOUNG, 10, 10)
 
 
 async def set_serving(servicer: health.aio.HealthServicer, service_names: Sequence[str], serving: bool) -> None:

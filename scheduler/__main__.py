@@ -156,6 +156,7 @@ def main() -> int:
         return lifetime.refuse(config.ready_fd, str(error))
     except OSError as error:
         return lifetime.refuse(config.ready_fd, f"Cannot write to --state {config.state}: {error.strerror}.")
+    lifetime.collect_seldom()
     return asyncio.run(serve(config, store))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchmesh.calls import PIECE
@@ -15,11 +16,12 @@ from batchmesh.v1 import segment_pb2, storage_pb2
 
 from . import tables
 from .report import MiniBatchReport, ProcessedRow
-from .report_rows import PlainRow, plain_rows, report_rows
+from .report_rows import plain_rows, report_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+    from .report_rows import PlainRow
     from .store import Store
 
 _Thing = TypeVar("_Thing")
@@ -49,7 +51,7 @@ async def commit_requests(
             plain = await asyncio.wrap_future(store.read(ask_plain))
         if plain:
             yield _plain_request(plain)
-            after = plain[-1].mini_batch
+            after = plain[-1][0]
             continue
         ask = partial(report_rows, number=number, after=after, count=_PAGE)
         page = await asyncio.wrap_future(store.read(ask))
@@ -63,18 +65,12 @@ async def commit_requests(
 
 def _plain_request(rows: Sequence[PlainRow]) -> _Request:
     """One page of mini-batches that succeeded: column for column, as there may be a million."""
-    columns = list(zip(*rows, strict=True))
-    *processed, segments, offsets, lengths, attempts = columns
+    *processed, segments, offsets, lengths, attempts, _ = zip(*rows, strict=True)
     request = _Request()
     _fill_processed(request.processed, processed)
     request.processed.status.extend([_SUCCEEDED] * len(rows))
-    if all(lengths):
-        _fill_places(request.places, segments, [offsets, lengths, processed[0], attempts])
-    else:  # a frame of no bytes is none
-        good = [row[-4:] + row[:1] for row in rows if row.length]
-        if good:
-            segments, offsets, lengths, attempts, mini_batches = zip(*good, strict=True)
-            _fill_places(request.places, segments, [offsets, lengths, mini_batches, attempts])
+    places = [list(compress(each, lengths)) for each in (segments, offsets, lengths, processed[0], attempts)]
+    _fill_places(request.places, places[0], places[1:])  # a frame of no bytes is none
     return request
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from .store import Database
@@ -40,31 +40,17 @@ class ReportRow(NamedTuple):
     final: int
 
 
-class PlainRow(NamedTuple):
-    """The outcome of a whole mini-batch that succeeded, in the order of a ProcessedRow and then of a place."""
-
-    mini_batch: int
-    tries: int
-    node: str
-    process: int
-    started_us: int
-    items: int
-    succeeded: int
-    failed: int
-    elapsed_us: int
-    run_us: int
-    segment: str
-    offset: int
-    length: int
-    attempt: int
+#: The outcome of a whole mini-batch that succeeded: the fields of a ProcessedRow before its status, those of a place
+#: (segment, offset, length, attempt), and a 0. Bare, as a commit takes them by columns.
+PlainRow = tuple[Any, ...]
 
 
 def plain_rows(db: Database, number: int, after: int, count: int) -> list[PlainRow]:
     """The next outcomes behind mini-batch `after` in input order, `count` at most, up to the first of a mini-batch that
     failed or was split."""
-    found = db.execute(_PLAIN, (number, after, count)).fetchall()
+    found: list[PlainRow] = db.execute(_PLAIN, (number, after, count)).fetchall()
     end = next((at for at, row in enumerate(found) if row[-1]), len(found))
-    return [PlainRow._make(row[:-1]) for row in found[:end]]
+    return found[:end]
 
 
 _PLAIN = (

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BatchmeshError as error:
         return lifetime.refuse(config.ready_fd, str(error))
     try:
+        lifetime.collect_seldom()
         return asyncio.run(_serve(config))
     finally:
         os.close(lock)
