@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from batchmesh import address, lifetime, serving
+from batchmesh import address, heap, lifetime, serving
 from batchmesh import log as logs
 from batchmesh.amount import in_bytes
 from batchmesh.datastores.cache import Cache
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         address.check_listen(options.listen, options.advertise, options.insecure)
         address.check_free(options.listen)
         with _work_folder(options.work) as work:
-            lifetime.collect_seldom()
+            heap.set_up()
             return asyncio.run(_serve(_config(options, work), options.ready_fd))
     except Refused as error:
         return lifetime.refuse(options.ready_fd, str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import json
 import os
 import signal
@@ -13,8 +12,6 @@ from contextlib import suppress
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
-#: Objects made since the last look for cycles that lead to the next one.
-_YOUNG = 20_000
 
 
 def end_with_parent(signum: int = signal.SIGKILL) -> None:
@@ -45,12 +42,6 @@ def refuse(ready_fd: int | None, sentence: str) -> int:
             pipe.write(json.dumps({"error": sentence}) + "\n")
     print(f"batchmesh: {sentence}", file=sys.stderr)  # noqa: T201 the sentence is for the person who started us
     return 2
-
-
-def collect_seldom() -> None:
-    """A service keeps ten thousands of small things that are in no cycle: to look through them took 5 % of its time."""
-    gc.freeze()
-    gc.set_threshold(_YOUNG, 10, 10)
 
 
 def leave(status: int) -> NoReturn:

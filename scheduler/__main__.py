@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchmesh import lifetime, log
+from batchmesh import heap, lifetime, log
 from batchmesh.address import check_address, check_free, check_listen, with_port
 from batchmesh.amount import in_bytes
 from batchmesh.calls import until_listening
@@ -156,7 +156,7 @@ def main() -> int:
         return lifetime.refuse(config.ready_fd, str(error))
     except OSError as error:
         return lifetime.refuse(config.ready_fd, f"Cannot write to --state {config.state}: {error.strerror}.")
-    lifetime.collect_seldom()
+    heap.set_up()
     return asyncio.run(serve(config, store))
 
 

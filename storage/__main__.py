@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchmesh import lifetime, log
+from batchmesh import heap, lifetime, log
 from batchmesh.address import AddressRefused, check_free, check_listen, with_port
 from batchmesh.errors import BatchmeshError, Refused
 from batchmesh.serving import new_server, set_serving
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BatchmeshError as error:
         return lifetime.refuse(config.ready_fd, str(error))
     try:
-        lifetime.collect_seldom()
+        heap.set_up()
         return asyncio.run(_serve(config))
     finally:
         os.close(lock)
