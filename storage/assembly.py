@@ -9,12 +9,14 @@ of one core. A copy in the kernel, after a check of its own, would make 2.4.
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from batchmesh.rows.joining import joining_for
 from batchmesh.segment import FrameDamaged
 
+from .durable_file import DurableFile
 from .frames import Damaged, FrameReader, LongFrame, Run
 from .manifest import FileIdentity
 from .report import FailedItems, write_report
@@ -125,14 +127,15 @@ class Assembly:
 
     def _write_output(self, failed: FailedItems) -> tuple[int, FileIdentity]:
         """Bytes of the hidden output, and by which it is known again."""
-        with self._order.hidden("output").open("wb", _BUFFER) as out:
+        file = DurableFile(self._order.hidden("output"))
+        with io.BufferedWriter(file, _BUFFER) as out:
             if not self._write_as_it_comes(out, failed):
                 out.seek(0)
                 out.truncate()
                 self._write_joined(out)
             out.flush()
-            os.fsync(out.fileno())
-            status = os.fstat(out.fileno())
+            file.sync()
+            status = os.fstat(file.fileno())
             return status.st_size, FileIdentity.of(status)
 
     def _write_as_it_comes(self, out: BinaryIO, failed: FailedItems) -> bool:

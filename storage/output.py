@@ -27,7 +27,7 @@ from batchmesh.v1 import job_pb2
 
 from .assembly import Assembly, Order
 from .copying import copied
-from .disk import said_clearly, sync_folder
+from .disk import give_name, said_clearly, sync_folder
 from .frames import FrameReader
 from .manifest import FileIdentity, Manifest, Manifests
 from .published import PublishedHere, PublishedRemotely
@@ -156,7 +156,7 @@ class Outputs:
             publish_report(order.folder / REPORT, order.hidden("report"), order.hidden("displaced"))
             settle(order.hidden("files"), order.folder)
             if manifest.inode:
-                order.hidden("output").replace(order.folder / order.file_name)
+                give_name(order.hidden("output"), order.folder / order.file_name)
             sync_folder(order.folder)
         except BaseException:
             clear_hidden(order.folder, header.job_id)
