@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parent / "scripts" / "no_op.py"
 #: The mesh whose durable steps take as long as the disk does.
 PROMPT = "as the disk is"
+#: A way of its own, with the mesh as it is.
+ONE_JOB = "batchmesh"
 #: What each peer is called, and the part of the mini-batches that it gets: slow ones get few, and their rate is told.
 PEERS = {
     "process_pool": ("ProcessPoolExecutor", 1),
@@ -66,6 +68,12 @@ def measure_delayed(place: Place, mini_batches: int) -> Measured:
         return interleaved({name: _through(mesh, place, mini_batches) for name, mesh in meshes.items()}, place.rounds)
 
 
+def measure_one_job(place: Place, mini_batches: int) -> Measured:
+    """One job of so many mini-batches, of one file each."""
+    with Mesh(place.folder / "mesh", place.workers) as mesh:
+        return interleaved({ONE_JOB: _through(mesh, place, mini_batches, size=1)}, place.rounds)
+
+
 def claims(measured: Measured) -> list[Claim]:
     """Target 1: overhead."""
     mesh = measured["batchmesh"]
@@ -90,12 +98,22 @@ def claims_delayed(measured: Measured) -> list[Claim]:
     ]
 
 
-def _through(mesh: Mesh, place: Place, mini_batches: int) -> Callable[[], Round]:
+def claims_one_job(measured: Measured) -> list[Claim]:
+    """Target 6: a million mini-batches in one job."""
+    rounds = measured[ONE_JOB]
+    memory = Spread.of([each.peaks["scheduler"] / 1e6 for each in rounds])
+    return [
+        Claim("mini-batches a second of one large job", Spread.of([each.rate for each in rounds]), 3000),
+        Claim("the scheduler's memory in one large job", memory, 300, at_least=False, unit="MB"),
+    ]
+
+
+def _through(mesh: Mesh, place: Place, mini_batches: int, size: int = inputs.SIZE) -> Callable[[], Round]:
     """A round of the mesh, each behind a small one, as peers warm up before theirs."""
-    count = mini_batches * inputs.SIZE
+    count = mini_batches * size
     files = place.made(f"files-{count}", partial(make_files, count=count))
     output = place.folder / "no_op_output"
-    settings = {"mini_batch_size": inputs.SIZE, "process_count_per_node": place.workers}
+    settings = {"mini_batch_size": size, "process_count_per_node": place.workers}
 
     def work() -> Round:
         mesh.run(SCRIPT, files / "0000", output, **settings)

@@ -130,6 +130,15 @@ WORKLOADS = {
             full=100_000,
         ),
         Workload(
+            name="one_job",
+            title="{size} mini-batches of one file in one job",
+            things="mini-batches",
+            measure=no_op.measure_one_job,
+            claims=no_op.claims_one_job,
+            small=20_000,
+            full=1_000_000,
+        ),
+        Workload(
             name="splitting",
             title="Splitting of tables, {size} MB of text each: CPU seconds of one core",
             things="MB",
