@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 after an orderly end, 1 after a second signal, 2 when it could not start."""
     options = _parser().parse_args(arguments)
     logs.set_up("agent", options.log_level)
+    heap.set_up()
     if options.end_with_parent:
         lifetime.end_with_parent()
     try:
@@ -66,7 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
         address.check_listen(options.listen, options.advertise, options.insecure)
         address.check_free(options.listen)
         with _work_folder(options.work) as work:
-            heap.set_up()
             return asyncio.run(_serve(_config(options, work), options.ready_fd))
     except Refused as error:
         return lifetime.refuse(options.ready_fd, str(error))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parent / "scripts" / "no_op.py"
 #: The mesh whose durable steps take as long as the disk does.
 PROMPT = "as the disk is"
-#: A way of its own, with the mesh as it is.
+#: The only way of one large job.
 ONE_JOB = "batchmesh"
 #: What each peer is called, and the part of the mini-batches that it gets: slow ones get few, and their rate is told.
 PEERS = {

@@ -147,6 +147,7 @@ def main() -> int:
     if config.end_with_parent:
         lifetime.end_with_parent()
     log.set_up("scheduler", config.log_level)
+    heap.set_up()
     try:
         check_listen(config.listen, None, config.insecure)
         check_address(config.storage)
@@ -156,7 +157,6 @@ def main() -> int:
         return lifetime.refuse(config.ready_fd, str(error))
     except OSError as error:
         return lifetime.refuse(config.ready_fd, f"Cannot write to --state {config.state}: {error.strerror}.")
-    heap.set_up()
     return asyncio.run(serve(config, store))
 
 

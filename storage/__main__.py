@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs until it is asked to end; returns the exit status: 0, or 2 when it could not start."""
     config, level = _parse(arguments)
     log.set_up("storage", level)
+    heap.set_up()
     if config.end_with_parent:
         lifetime.end_with_parent()
     try:
@@ -42,7 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     except BatchmeshError as error:
         return lifetime.refuse(config.ready_fd, str(error))
     try:
-        heap.set_up()
         return asyncio.run(_serve(config))
     finally:
         os.close(lock)
