@@ -1,6 +1,6 @@
 """A worker: a fresh interpreter that loads the entry script once and calls run() for each mini-batch.
 
-    socket ──▶ queue ──read──▶ items ──run()──▶ result ──render──▶ frame ──▶ replies ──(joined up to 1 ms)──▶ socket
+    socket ──▶ queue ──read──▶ items ──run()──▶ result ──render──▶ frame ──▶ replies ──(joined up to 5 ms)──▶ socket
 
 Executed by the agent as `python batchmesh-worker-….pyz SOCKET_FD WORD_FD AGENT_PID` (see zipapp). It runs in the user's
 Python: CPython 3.9 syntax, standard library only. The names that the loop uses are bound here before the user's code
@@ -29,16 +29,14 @@ from batchmesh import azureml_names
 from . import asking, frames
 from .attempt import Attempt, Failed, MiniBatch, Recalled
 from .entry import EntryScript, ScriptFailed, failure_of, flush_output, log_beside
-from .replies import AgentGone, Replies
+from .replies import JOIN_NS, AgentGone, Replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchmesh.rows.rendering import Renderer
 
-#: Below this a mini-batch is short (nanoseconds).
-_SHORT_NS = 1_000_000
-#: So many short runs in a row make the next one likely to be short.
+#: So many runs in a row that were shorter than replies wait for each other make the next one likely to be short.
 _STEADY = 8
 _RECEIVE = 256 * 1024
 #: Milliseconds after which who waits for an answer looks whether another thread has received it.
@@ -251,7 +249,7 @@ class Worker:
             ),
             frame,
         )
-        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < _SHORT_NS else 0
+        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < JOIN_NS else 0
         if self._short_runs < _STEADY or self._replies.due(ended_ns):
             self._flush()
 
