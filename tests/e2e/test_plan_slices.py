@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmesh.client import Client
+from batchmesh.health import is_serving
 from batchmesh.job import JobState
 from tests.chaos.follower import Follower
 from tests.support.mesh import Mesh
@@ -172,6 +173,7 @@ def test_what_a_node_was_asked_when_it_died_another_one_is(
     story.is_right(follower)
     wired.restart("agent0")
     wait_for(lambda: len(nodes_of(wired)) == len(before) and nodes_of(wired) != before, "the node's next life")
+    wait_for(lambda: is_serving(wired.wires[streams(0)].address), "the wire to the node's next life")
 
 
 def nodes_of(mesh: WiredMesh) -> set[str]:
