@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 #: Below this a mini-batch is short (nanoseconds).
 _SHORT_NS = 1_000_000
-#: So many short runs make the next one likely to be short. A long one takes back as many, of at most twice as many:
-#: among short ones it was but a moment in which another process had the core.
+#: So many short runs in a row make the next one likely to be short.
 _STEADY = 8
 _RECEIVE = 256 * 1024
 #: Milliseconds after which who waits for an answer looks whether another thread has received it.
@@ -252,16 +251,9 @@ class Worker:
             ),
             frame,
         )
-        if not self._next_is_short(ended_ns - began_ns) or self._replies.due(ended_ns):
+        self._short_runs = self._short_runs + 1 if ended_ns - began_ns < _SHORT_NS else 0
+        if self._short_runs < _STEADY or self._replies.due(ended_ns):
             self._flush()
-
-    def _next_is_short(self, elapsed_ns: int) -> bool:
-        """Whether the next mini-batch can be expected to be, after this one took so long; never after a long one."""
-        if elapsed_ns < _SHORT_NS:
-            self._short_runs = min(self._short_runs + 1, 2 * _STEADY)
-            return self._short_runs >= _STEADY
-        self._short_runs = max(self._short_runs - _STEADY, 0)
-        return False
 
     def _exchange(self, question: bytes) -> bytes:
         return self._link.exchange(lambda: self._replies.send(question))

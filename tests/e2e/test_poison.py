@@ -33,6 +33,7 @@ SUFFER = """
             time.sleep(0.005)
 
     def suffer(mini_batch):
+        time.sleep(0.002)  # what takes less than a millisecond is told with others, and lost with its worker
         if any(path.endswith("item-04321.txt") for path in mini_batch):
             DEATH
 """
