@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parent / "scripts" / "no_op.py"
 #: The mesh whose durable steps take as long as the disk does.
 PROMPT = "as the disk is"
-#: The only way of one large job.
-ONE_JOB = "batchmesh"
 #: What each peer is called, and the part of the mini-batches that it gets: slow ones get few, and their rate is told.
 PEERS = {
     "process_pool": ("ProcessPoolExecutor", 1),
@@ -71,7 +69,7 @@ def measure_delayed(place: Place, mini_batches: int) -> Measured:
 def measure_one_job(place: Place, mini_batches: int) -> Measured:
     """One job of so many mini-batches, of one file each."""
     with Mesh(place.folder / "mesh", place.workers) as mesh:
-        return interleaved({ONE_JOB: _through(mesh, place, mini_batches, size=1)}, place.rounds)
+        return interleaved({"batchmesh": _through(mesh, place, mini_batches, size=1)}, place.rounds)
 
 
 def claims(measured: Measured) -> list[Claim]:
@@ -100,7 +98,7 @@ def claims_delayed(measured: Measured) -> list[Claim]:
 
 def claims_one_job(measured: Measured) -> list[Claim]:
     """Target 6: a million mini-batches in one job."""
-    rounds = measured[ONE_JOB]
+    rounds = measured["batchmesh"]
     memory = Spread.of([each.peaks["scheduler"] / 1e6 for each in rounds])
     return [
         Claim("mini-batches a second of one large job", Spread.of([each.rate for each in rounds]), 3000),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ class DurableFile(io.FileIO):
 
     def close(self) -> None:
         """Waits for a sync that is under way."""
-        if self._syncing is not None:
-            wait([self._syncing])
         self._thread.shutdown()
         super().close()
 
